@@ -1,0 +1,34 @@
+# Two commands do it all: `make lab` opens the class, `make test` proves the kit. CI runs the same.
+.PHONY: setup lab down dev test check labs bench
+
+python := .venv/bin/python
+workshop := .venv/bin/workshop
+
+setup:            ## system packages (if missing), .venv, pinned Python packages
+	@slurm_env/setup.sh setup
+
+lab:              ## setup, then corpus, class cluster, JupyterLab; prints the link
+	@slurm_env/setup.sh lab
+
+down:             ## stop the class cluster and everything it started
+	@$(workshop) down
+
+dev:              ## setup, and what the tests and checks need
+	@slurm_env/setup.sh dev
+
+test: dev         ## every test; the tests start and stop their own clusters
+	@$(python) -m pytest tests
+
+check: dev        ## format, lint (notebooks too), types, layers
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/pyright
+	@.venv/bin/lint-imports
+
+labs: dev         ## build the notebooks from their text and run each on a cluster of its own
+	@$(python) labs/build.py
+	@$(python) -m pytest tests/labs tests/browser
+
+bench: dev        ## cluster and trainer against the machine's own limits; prints ratios
+	@$(python) -m tests.benchmarks.cluster
+	@$(python) -m tests.benchmarks.trainer

@@ -1,0 +1,267 @@
+"""The class cluster's configuration files as pure functions of a few facts.
+
+Nothing here touches the machine: a `ClusterSpec` goes in, the text of slurm.conf and its companions
+comes out, and the snapshot tests keep every line. What a line is for stands beside it, because these
+files are the first that an administrator of a real site would show you.
+
+Paths come from `ClusterSpec.root`, a short path without spaces (a symbolic link to the cluster
+folder): SLURM splits unquoted values at spaces, and a unix socket's path may have 107 bytes.
+"""
+
+from dataclasses import dataclass
+
+SUBNET = "10.77.0"
+HEAD_ADDRESS = f"{SUBNET}.1"
+CPUS_PER_NODE = 4
+FAKE_GPUS_PER_NODE = 2
+DEBUG_NODES = 2
+MAX_NODES = 8
+# The QOS limits that lessons run into, as sacctmgr writes them. `learner` holds a fifth running job
+# and refuses a 21st; `burst` is served first but allows one running job of at most 10 minutes and,
+# because of DenyOnLimit, refuses what can never run.
+QOS = {
+    "learner": "Priority=10 MaxJobsPerUser=4 MaxSubmitJobsPerUser=20",
+    "burst": "Priority=100 MaxJobsPerUser=1 MaxTRESPerUser=node=2 MaxWall=00:10:00 "
+    "Flags=DenyOnLimit",
+}
+ACCOUNT = "workshop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """What the configuration files depend on, and nothing else."""
+
+    mode: str
+    """rootless | root | loopback (see hosts.py)."""
+    root: str
+    """Short path to the cluster folder, without spaces."""
+    user: str
+    """The one user who owns the daemons and runs the jobs."""
+    nodes: int
+    """Number of compute nodes, 1 to 8."""
+    accounting: bool
+    """Whether slurmdbd and MariaDB run."""
+    node_memory_mb: int
+    """Memory that each node offers to jobs, in MB."""
+    hostname: str = "head"
+    """Name of the machine itself; loopback mode needs it, the other modes call it `head`."""
+    slurmctld_port: int = 6817
+    slurmdbd_port: int = 6819
+    slurmd_ports: tuple[int, ...] = ()
+    """One free port per node; loopback mode only, where all nodes share an address."""
+    slurm_version: tuple[int, int] = (22, 5)
+    """(major, minor) of the installed SLURM: newer ones know settings that older ones refuse."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise ValueError(
+                f"{self.nodes} nodes: the class cluster has 1 to {MAX_NODES}; choose --nodes N there"
+            )
+        if " " in self.root:
+            raise ValueError(f"cluster root {self.root!r} has a space: SLURM would cut it there")
+
+    @property
+    def sealed(self) -> bool:
+        """Whether hosts are namespaces with their own network."""
+        return self.mode != "loopback"
+
+    @property
+    def node_names(self) -> list[str]:
+        return [f"node{i}" for i in range(1, self.nodes + 1)]
+
+    @property
+    def controller(self) -> tuple[str, str]:
+        """(host name, address) of slurmctld and slurmdbd."""
+        return ("head", HEAD_ADDRESS) if self.sealed else ("localhost", "127.0.0.1")
+
+    @property
+    def munge_socket(self) -> str:
+        return f"{self.root}/munge/munge.socket"
+
+
+def node_address(name: str) -> str:
+    """Give the address of `node3` in a sealed network."""
+    return f"{SUBNET}.{10 + int(name.removeprefix('node'))}"
+
+
+def hosts_file(spec: ClusterSpec) -> str:
+    """/etc/hosts of every host of a sealed cluster: names resolve without a name server."""
+    lines = ["127.0.0.1 localhost", f"{HEAD_ADDRESS} head"]
+    lines += [f"{node_address(name)} {name}" for name in spec.node_names]
+    return "\n".join(lines) + "\n"
+
+
+def slurm_conf(spec: ClusterSpec) -> str:
+    """slurm.conf: one file that the controller, every node and every command read."""
+    host, address = spec.controller
+    last = spec.nodes
+    debug_last = min(DEBUG_NODES, last)
+    lines = [
+        "ClusterName=workshop",
+        f"SlurmctldHost={host}({address})",
+        f"SlurmctldPort={spec.slurmctld_port}",
+        f"SlurmUser={spec.user}",
+        f"SlurmdUser={spec.user}",
+        "# A private munge socket: the machine's own munge, if any, is left alone. cred_expire is also",
+        "# how long a requeued job must wait before it starts again (120 s unless told).",
+        "AuthType=auth/munge",
+        f"AuthInfo=socket={spec.munge_socket},cred_expire=15",
+        "CredType=cred/munge",
+        "# Bind to the own address only: nothing listens on the machine's other interfaces.",
+        "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
+        f"StateSaveLocation={spec.root}/state",
+        f"SlurmdSpoolDir={spec.root}/spool/%n",
+        f"SlurmctldPidFile={spec.root}/run/slurmctld.pid",
+        f"SlurmdPidFile={spec.root}/run/slurmd-%n.pid",
+        f"SlurmctldLogFile={spec.root}/log/slurmctld.log",
+        f"SlurmdLogFile={spec.root}/log/slurmd-%n.log",
+        "SlurmctldDebug=info",
+        "SlurmdDebug=info",
+        "MailProg=/bin/true",
+        "MpiDefault=none",
+        "SwitchType=switch/none",
+        "# Nodes offer CPUs that the machine may not have, so tasks are not pinned to cores.",
+        "SlurmdParameters=config_overrides",
+        "TaskPlugin=task/none",
+        "ProctrackType=proctrack/linuxproc",
+        "# A job over its memory is killed; PSS counts a library shared by ranks once.",
+        "JobAcctGatherType=jobacct_gather/linux",
+        "JobAcctGatherFrequency=task=2",
+        "JobAcctGatherParams=UsePss,OverMemoryKill",
+        "SelectType=select/cons_tres",
+        "SelectTypeParameters=CR_Core_Memory",
+        "SchedulerType=sched/backfill",
+        "SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0",
+        "# A silent node is down after 10 s; when it registers again it is used again.",
+        "SlurmctldTimeout=30",
+        "SlurmdTimeout=10",
+        "ReturnToService=2",
+        "# What a partition can never run is refused at once instead of waiting for ever.",
+        "EnforcePartLimits=ALL",
+        "JobRequeue=1",
+        "KillWait=5",
+        "UnkillableStepTimeout=30",
+        "MinJobAge=600",
+        "GresTypes=gpu",
+    ]
+    if spec.accounting:
+        lines += [
+            "AccountingStorageType=accounting_storage/slurmdbd",
+            f"AccountingStorageHost={address}",
+            f"AccountingStoragePort={spec.slurmdbd_port}",
+            f"AccountingStoragePass={spec.munge_socket}",
+            "AccountingStorageEnforce=associations,limits,qos",
+            "AccountingStorageTRES=gres/gpu",
+            "PriorityType=priority/multifactor",
+            "PriorityWeightAge=100",
+            "PriorityWeightFairshare=1000",
+            "PriorityWeightQOS=1000",
+        ]
+    else:
+        lines += [
+            "AccountingStorageType=accounting_storage/none",
+            "JobCompType=jobcomp/filetxt",
+            f"JobCompLoc={spec.root}/log/jobcomp.log",
+        ]
+    shape = (
+        f"CPUs={CPUS_PER_NODE} Sockets=1 CoresPerSocket={CPUS_PER_NODE} ThreadsPerCore=1 "
+        f"RealMemory={spec.node_memory_mb} Gres=gpu:{FAKE_GPUS_PER_NODE} State=UNKNOWN"
+    )
+    for i, name in enumerate(spec.node_names):
+        if spec.sealed:
+            where = f"NodeAddr={node_address(name)} NodeHostname={name}"
+        else:
+            where = f"NodeAddr=127.0.0.1 NodeHostname={spec.hostname} Port={spec.slurmd_ports[i]}"
+        lines.append(f"NodeName={name} {where} {shape}")
+    memory_per_cpu = spec.node_memory_mb // CPUS_PER_NODE
+    lines += [
+        f"PartitionName=debug Nodes=node[1-{debug_last}] MaxTime=5 DefaultTime=5 "
+        f"MaxNodes={DEBUG_NODES} PriorityTier=10 DefMemPerCPU={memory_per_cpu} State=UP",
+        f"PartitionName=main Nodes=node[1-{last}] Default=YES MaxTime=60 DefaultTime=10 "
+        f"PriorityTier=1 DefMemPerCPU={memory_per_cpu} State=UP",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def gres_conf(spec: ClusterSpec) -> str:
+    """gres.conf: two practice GPUs a node. They are fake: character devices that exist everywhere."""
+    return f"NodeName=node[1-{spec.nodes}] Name=gpu File=/dev/null,/dev/zero\n"
+
+
+def cgroup_conf(spec: ClusterSpec) -> str:
+    """cgroup.conf: no cgroups, which would need root; limits are kept by job accounting."""
+    # From 23.11 on slurmd starts its cgroup plugin even where no setting uses it.
+    return "CgroupPlugin=disabled\n" if spec.slurm_version >= (23, 11) else "CgroupAutomount=no\n"
+
+
+def slurmdbd_conf(spec: ClusterSpec, password: str) -> str:
+    """slurmdbd.conf; `password` opens the private MariaDB, so the file is kept at mode 600."""
+    host, address = spec.controller
+    lines = [
+        "AuthType=auth/munge",
+        f"AuthInfo=socket={spec.munge_socket}",
+        f"DbdHost={host}",
+        "# The controller's own address: slurmdbd calls back where the connection came from.",
+        f"DbdAddr={address}",
+        f"DbdPort={spec.slurmdbd_port}",
+        f"SlurmUser={spec.user}",
+        "CommunicationParameters=NoInAddrAny",
+        "DebugLevel=info",
+        f"LogFile={spec.root}/log/slurmdbd.log",
+        f"PidFile={spec.root}/run/slurmdbd.pid",
+        "StorageType=accounting_storage/mysql",
+        "StorageHost=localhost",
+        "StorageUser=slurm",
+        f"StoragePass={password}",
+        "StorageLoc=slurm_acct_db",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def mariadb_cnf(spec: ClusterSpec) -> str:
+    """my.cnf of the private database: small, on a unix socket only, no network port at all."""
+    lines = [
+        "[mysqld]",
+        f"datadir={spec.root}/db/data",
+        f"socket={spec.root}/db/mysqld.sock",
+        f"pid-file={spec.root}/db/mysqld.pid",
+        f"log-error={spec.root}/log/mariadbd.log",
+        f"user={spec.user}",
+        "skip-networking",
+        "innodb_buffer_pool_size=64M",
+        "innodb_log_file_size=16M",
+        "innodb_lock_wait_timeout=900",
+        "innodb_flush_log_at_trx_commit=2",
+        "max_connections=20",
+        "performance_schema=OFF",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def jupyter_config(*, port: int, token: str, workspace: str, start_page: str, as_root: bool) -> str:
+    """jupyter_server_config.py: local, with a token, nothing fetched from outside, no news popup."""
+    lines = [
+        "c = get_config()  # noqa: F821",
+        f"c.ServerApp.ip = {'127.0.0.1'!r}",
+        f"c.ServerApp.port = {port}",
+        "c.ServerApp.port_retries = 0",
+        "c.ServerApp.open_browser = False",
+        f"c.ServerApp.allow_root = {as_root}",
+        f"c.IdentityProvider.token = {token!r}",
+        f"c.ServerApp.root_dir = {workspace!r}",
+        f"c.LabApp.default_url = {start_page!r}",
+        "c.LabApp.news_url = None",
+        "c.LabApp.check_for_updates_class = 'jupyterlab.NeverCheckForUpdate'",
+        "# A page's terminals open on the login node as a login shell would.",
+        "c.ServerApp.terminado_settings = {'shell_command': ['/bin/bash']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def jupyterlab_overrides() -> str:
+    """labconfig/default_setting_overrides.json: no questions about news, no extension downloads."""
+    return (
+        '{\n  "@jupyterlab/apputils-extension:notification": '
+        '{"fetchNews": "false", "checkForUpdates": false},\n'
+        '  "@jupyterlab/extensionmanager-extension:plugin": {"enabled": false}\n}\n'
+    )
