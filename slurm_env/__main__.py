@@ -119,13 +119,14 @@ def command_status(args: argparse.Namespace) -> int:
         return 1
     state = cluster.request("status") | {"running": True, "why": record["why"]}
     sinfo = cluster.shell_command("sinfo -h -N -p main -o '%N %T'")
-    done = run(sinfo, env=cluster.environment_inside())
-    for line in done.stdout.splitlines():
-        name, slurm_state = line.split()
-        state["nodes"][name]["slurm"] = slurm_state
+    dead = [name for name, lives in state["daemons"].items() if not lives]
+    if not {"munged", "slurmctld"} & set(dead):  # else sinfo would only wait for them
+        done = run(sinfo, env=cluster.environment_inside(), timeout_s=10)
+        for line in done.stdout.splitlines():
+            name, slurm_state = line.split()
+            state["nodes"][name]["slurm"] = slurm_state
     state["jupyter"] = cluster.jupyter_link() if "jupyterlab" in state["daemons"] else None
     state["workspace"] = str(cluster.workspace_dir())
-    dead = [name for name, lives in state["daemons"].items() if not lives]
     if args.json:
         print(json.dumps(state, indent=1))
         return 1 if dead else 0
@@ -136,7 +137,11 @@ def command_status(args: argparse.Namespace) -> int:
     print("node     power  SLURM says     link")
     for name, node in state["nodes"].items():
         link = node["link"]
-        words = "cut" if link["cut"] else f"{link['rate']} {link['latency']}".replace("none", "").strip()
+        words = (
+            "cut"
+            if link["cut"]
+            else f"{link['rate']} {link['latency']}".replace("none", "").strip()
+        )
         print(f"{name:8} {node['power']:6} {node.get('slurm', '?'):14} {words or 'no limit'}")
     if dead:
         print(f"dead: {', '.join(dead)}. Remedy: workshop up")

@@ -1,14 +1,15 @@
 """Up, down, status and entering of the class cluster, as seen from outside.
 
 The cluster is whatever its supervisor owns (supervisor.py); this module starts that one process,
-talks to it over its control socket, and knows how to get inside. The state that outlives it stands
-in the base folder (mode 700): cluster/ (configuration, logs, queue, accounts), jupyter/, workspace/.
+talks to it over its control socket, and knows how to get inside. The state that outlives it is in
+the base folder (mode 700): cluster/ (configuration, logs, queue, accounts), jupyter/, workspace/.
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -38,6 +39,7 @@ from slurm_env.processes import (
 
 LABS = Path(__file__).resolve().parent.parent / "labs"
 Progress = Callable[[str, float], None]
+_FOREIGN = "{} belongs to another user: set WORKSHOP_BASE to a folder of yours"
 
 
 def cluster_dir() -> Path:
@@ -45,9 +47,13 @@ def cluster_dir() -> Path:
 
 
 def short_dir() -> Path:
-    """A short folder for sockets, without spaces: mode 700, its name fixed by user and base folder."""
+    """A short folder for sockets, mode 700; its name follows from user and base folder."""
     key = hashlib.sha256(str(base_dir()).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"workshop-{os.geteuid()}-{key}"
+
+
+def user_name() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def inside() -> bool:
@@ -56,11 +62,13 @@ def inside() -> bool:
 
 
 def environment_inside() -> dict[str, str]:
-    """Environment of every process on the login node: daemons, shells, JupyterLab and its kernels."""
+    """Environment of every process on the login node: daemons, shells, JupyterLab, kernels."""
     root = short_dir() / "c"
     jupyter = base_dir() / "jupyter"
     own = {
         "WORKSHOP_INSIDE": "1",
+        "USER": user_name(),
+        "LOGNAME": user_name(),
         "WORKSHOP_BASE": str(base_dir()),
         "WORKSHOP_CLUSTER": str(root),
         "WORKSHOP_JUPYTER": str(jupyter),
@@ -75,7 +83,9 @@ def environment_inside() -> dict[str, str]:
         "IPYTHONDIR": f"{jupyter}/ipython",
     }
     # A leftover of another SLURM job (or cluster) would steer every srun given here.
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SQUEUE_"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SQUEUE_"))
+    }
     return kept | own
 
 
@@ -87,6 +97,8 @@ def _record() -> dict[str, Any] | None:
         return json.loads((cluster_dir() / "supervisor.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+    except PermissionError:
+        raise ClusterError(_FOREIGN.format(base_dir())) from None
 
 
 def running() -> dict[str, Any] | None:
@@ -99,7 +111,9 @@ def running() -> dict[str, Any] | None:
     return record if alive(record["pid"], record["started"]) else None
 
 
-def request(do: str, *, progress: Progress | None = None, timeout_s: float = 150, **words: Any) -> Any:
+def request(
+    do: str, *, progress: Progress | None = None, timeout_s: float = 150, **words: Any
+) -> Any:
     """Ask the supervisor for something and give its answer.
 
     Raises:
@@ -122,9 +136,13 @@ def request(do: str, *, progress: Progress | None = None, timeout_s: float = 150
                     if progress:
                         progress(message["progress"], message["after_s"])
     except (FileNotFoundError, ConnectionRefusedError):
-        raise ClusterError("the class cluster is not running: start it with `workshop up`") from None
+        raise ClusterError(
+            "the class cluster is not running: start it with `workshop up`"
+        ) from None
     except TimeoutError:
-        raise ClusterError(f"the supervisor gave no answer in {timeout_s:.0f} s. Log: {log}") from None
+        raise ClusterError(
+            f"the supervisor gave no answer in {timeout_s:.0f} s. Log: {log}"
+        ) from None
     raise ClusterError(f"the supervisor ended while it answered. Log: {log}\n{last_lines(log)}")
 
 
@@ -134,7 +152,7 @@ def _one_at_a_time() -> Iterator[None]:
     base = base_dir()
     base.mkdir(parents=True, exist_ok=True)
     if base.stat().st_uid != os.geteuid():
-        raise ClusterError(f"{base} belongs to another user: set WORKSHOP_BASE to a folder of yours")
+        raise ClusterError(_FOREIGN.format(base))
     base.chmod(0o700)
     cluster_dir().mkdir(mode=0o700, exist_ok=True)
     with (cluster_dir() / "lock").open("w") as lock:
@@ -200,6 +218,8 @@ def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -
     machine = probe_machine(os.environ.get("WORKSHOP_MODE"))
     spec = _spec(machine, nodes, accounting, version)
     short = short_dir()
+    if len(str(short)) > 70:  # a unix socket's path may have 107 bytes
+        raise ClusterError(f"{short} is too long a path for sockets: unset TMPDIR, or shorten it")
     short.mkdir(mode=0o700, exist_ok=True)
     if short.is_symlink() or short.stat().st_uid != os.geteuid():
         raise ClusterError(f"{short} belongs to another user: set TMPDIR to a folder of yours")
@@ -255,24 +275,44 @@ def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -
 
 
 def _spec(machine: Machine, nodes: int, accounting: bool, version: tuple[int, int]):
-    import pwd
-
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     sealed = machine.mode != "loopback"
-    ports = [] if sealed else [_free_port() for _ in range(nodes + 2)]
+    on_host = {} if sealed else _loopback_facts(nodes)
     return config.ClusterSpec(
         mode=machine.mode,
         root=str(short_dir() / "c"),
-        user=pwd.getpwuid(os.geteuid()).pw_name,
+        user=user_name(),
         nodes=nodes,
         accounting=accounting,
-        # Nodes promise at most 4000 MB each; on a small machine they share 80 % of what there is.
-        node_memory_mb=max(1000, min(4000, memory_mb * 8 // 10 // nodes)),
-        hostname=socket.gethostname(),
+        node_memory_mb=promised_memory_mb(nodes),
         slurm_version=version,
-        **({} if sealed else {"slurmctld_port": ports[0], "slurmdbd_port": ports[1]}),
-        slurmd_ports=tuple(ports[2:]),
+        **on_host,
     )
+
+
+def promised_memory_mb(nodes: int) -> int:
+    """Memory that each node offers: 4000 MB, or a share of 80 % of a small machine."""
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return max(1000, min(4000, memory_mb * 8 // 10 // nodes))
+
+
+def _loopback_facts(nodes: int) -> dict[str, Any]:
+    """Name, address and free ports of this machine, which is every host of loopback mode."""
+    name = socket.gethostname()
+    try:
+        address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+    except OSError:
+        raise ClusterError(
+            f"this machine's own name, {name}, has no address, and SLURM needs one. "
+            f"Remedy, as root: echo '127.0.1.1 {name}' >> /etc/hosts"
+        ) from None
+    ports = [_free_port() for _ in range(nodes + 2)]
+    return {
+        "hostname": name,
+        "loopback_address": address,
+        "slurmctld_port": ports[0],
+        "slurmdbd_port": ports[1],
+        "slurmd_ports": tuple(ports[2:]),
+    }
 
 
 def _free_port() -> int:
@@ -282,7 +322,7 @@ def _free_port() -> int:
 
 
 def _jupyter_listener() -> socket.socket:
-    """Open the socket that the browser connects to; keep last time's port, so that links stay good."""
+    """Open the socket that the browser connects to; last time's port, so that links stay good."""
     record = _record() or {}
     for port in (record.get("jupyter_port", 0), 0):
         listener = socket.socket()
@@ -324,7 +364,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def copy_workspace() -> list[str]:
-    """Copy each lab's notebook into the workspace once; what is there is the learner's and stays."""
+    """Copy each lab's notebook into the workspace once; what is there stays as it is."""
     workspace_dir().mkdir(parents=True, exist_ok=True)
     copied = []
     for notebook in sorted(LABS.glob("*/*.ipynb")):
@@ -412,7 +452,10 @@ def enter_command() -> list[str]:
 def shell_command(command: str | None) -> list[str]:
     """Give the full command of `workshop shell [-c COMMAND]`; a shell starts in the workspace."""
     # Entering a mount namespace moves to its root folder, so the working folder is set after it.
-    folder = str(workspace_dir()) if command is None else os.getcwd()
+    try:
+        folder = str(workspace_dir()) if command is None else os.getcwd()
+    except FileNotFoundError:  # the caller's folder has been removed
+        folder = str(workspace_dir())
     words = ["bash", "-c", 'cd "$1" && shift && exec "$@"', "workshop", folder]
     if command is None:
         rcfile = cluster_dir() / "etc" / "bashrc"

@@ -1,8 +1,8 @@
 """The class cluster's configuration files as pure functions of a few facts.
 
 Nothing here touches the machine: a `ClusterSpec` goes in, the text of slurm.conf and its companions
-comes out, and the snapshot tests keep every line. What a line is for stands beside it, because these
-files are the first that an administrator of a real site would show you.
+comes out, and the snapshot tests keep every line. What a line is for stands beside it, because
+these files are the first that an administrator of a real site would show you.
 
 Paths come from `ClusterSpec.root`, a short path without spaces (a symbolic link to the cluster
 folder): SLURM splits unquoted values at spaces, and a unix socket's path may have 107 bytes.
@@ -45,17 +45,20 @@ class ClusterSpec:
     """Memory that each node offers to jobs, in MB."""
     hostname: str = "head"
     """Name of the machine itself; loopback mode needs it, the other modes call it `head`."""
+    loopback_address: str = "127.0.0.1"
+    """Loopback mode: what the machine's own name resolves to (Debian: 127.0.1.1), because that is
+    where a daemon binds that is told not to listen everywhere."""
     slurmctld_port: int = 6817
     slurmdbd_port: int = 6819
     slurmd_ports: tuple[int, ...] = ()
     """One free port per node; loopback mode only, where all nodes share an address."""
     slurm_version: tuple[int, int] = (22, 5)
-    """(major, minor) of the installed SLURM: newer ones know settings that older ones refuse."""
+    """(major, minor) of the installed SLURM: settings differ."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES:
             raise ValueError(
-                f"{self.nodes} nodes: the class cluster has 1 to {MAX_NODES}; choose --nodes N there"
+                f"{self.nodes} nodes: the class cluster has 1 to {MAX_NODES}; choose --nodes N so"
             )
         if " " in self.root:
             raise ValueError(f"cluster root {self.root!r} has a space: SLURM would cut it there")
@@ -66,13 +69,26 @@ class ClusterSpec:
         return self.mode != "loopback"
 
     @property
+    def binding(self) -> str:
+        """Who binds to its own address only: all, but for one case of loopback mode.
+
+        There srun is called back at 127.0.0.1 whatever the machine's name resolves to, so where
+        that is another loopback address (127.0.1.1) only the controller can be bound; the rest is
+        guarded by the private munge key alone.
+        """
+        elsewhere = self.loopback_address.startswith("127.") and (
+            self.loopback_address != "127.0.0.1"
+        )
+        return "NoCtldInAddrAny" if elsewhere else "NoInAddrAny,NoCtldInAddrAny"
+
+    @property
     def node_names(self) -> list[str]:
         return [f"node{i}" for i in range(1, self.nodes + 1)]
 
     @property
     def controller(self) -> tuple[str, str]:
         """(host name, address) of slurmctld and slurmdbd."""
-        return ("head", HEAD_ADDRESS) if self.sealed else ("localhost", "127.0.0.1")
+        return ("head", HEAD_ADDRESS) if self.sealed else (self.hostname, self.loopback_address)
 
     @property
     def munge_socket(self) -> str:
@@ -102,13 +118,13 @@ def slurm_conf(spec: ClusterSpec) -> str:
         f"SlurmctldPort={spec.slurmctld_port}",
         f"SlurmUser={spec.user}",
         f"SlurmdUser={spec.user}",
-        "# A private munge socket: the machine's own munge, if any, is left alone. cred_expire is also",
-        "# how long a requeued job must wait before it starts again (120 s unless told).",
+        "# A private munge socket: the machine's own munge, if any, is left alone. cred_expire is",
+        "# also how long a requeued job must wait before it starts again (120 s unless told).",
         "AuthType=auth/munge",
         f"AuthInfo=socket={spec.munge_socket},cred_expire=15",
         "CredType=cred/munge",
         "# Bind to the own address only: nothing listens on the machine's other interfaces.",
-        "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
+        f"CommunicationParameters={spec.binding}",
         f"StateSaveLocation={spec.root}/state",
         f"SlurmdSpoolDir={spec.root}/spool/%n",
         f"SlurmctldPidFile={spec.root}/run/slurmctld.pid",
@@ -171,7 +187,7 @@ def slurm_conf(spec: ClusterSpec) -> str:
         if spec.sealed:
             where = f"NodeAddr={node_address(name)} NodeHostname={name}"
         else:
-            where = f"NodeAddr=127.0.0.1 NodeHostname={spec.hostname} Port={spec.slurmd_ports[i]}"
+            where = f"NodeAddr={address} NodeHostname={spec.hostname} Port={spec.slurmd_ports[i]}"
         lines.append(f"NodeName={name} {where} {shape}")
     memory_per_cpu = spec.node_memory_mb // CPUS_PER_NODE
     lines += [
@@ -184,7 +200,7 @@ def slurm_conf(spec: ClusterSpec) -> str:
 
 
 def gres_conf(spec: ClusterSpec) -> str:
-    """gres.conf: two practice GPUs a node. They are fake: character devices that exist everywhere."""
+    """gres.conf: two practice GPUs a node; they are fake, devices that exist everywhere."""
     return f"NodeName=node[1-{spec.nodes}] Name=gpu File=/dev/null,/dev/zero\n"
 
 
@@ -239,7 +255,7 @@ def mariadb_cnf(spec: ClusterSpec) -> str:
 
 
 def jupyter_config(*, port: int, token: str, workspace: str, start_page: str, as_root: bool) -> str:
-    """jupyter_server_config.py: local, with a token, nothing fetched from outside, no news popup."""
+    """jupyter_server_config.py: local, with a token, nothing fetched from outside, no popups."""
     lines = [
         "c = get_config()  # noqa: F821",
         f"c.ServerApp.ip = {'127.0.0.1'!r}",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from slurm_env import config
 from slurm_env.hosts import Host, build_switch
-from slurm_env.processes import ClusterError, run, wait_until
+from slurm_env.processes import ClusterError, last_lines, run, wait_until
 
 FOLDERS = ("etc", "log", "run", "state", "spool", "scratch", "munge", "db")
 Progress = Callable[[str], None]
@@ -39,11 +39,14 @@ class Daemons:
     # --- starting -------------------------------------------------------------------------------
 
     def ensure(self, progress: Progress) -> None:
-        """Start whatever does not run, in order, and wait until every powered node is idle or busy.
+        """Start whatever does not run, in order, and wait until every node is usable.
 
         Raises:
             ClusterError: a daemon did not come up; names its log.
         """
+        for name, child in self.children.items():
+            if child.poll() is not None:
+                progress(f"{name} had ended with code {child.returncode}")
         if self.spec.sealed and run(["ip", "link", "show", "br0"]).returncode:
             build_switch()
         self._start_munge(progress)
@@ -53,8 +56,7 @@ class Daemons:
         self._start_slurmctld(progress)
         # Nodes last: a slurmd that finds no controller asks again only seconds later.
         for host in self.hosts.values():
-            for folder in ("spool", "scratch"):
-                (self.root / folder / host.name).mkdir(exist_ok=True)
+            (self.root / "scratch" / host.name).mkdir(exist_ok=True)
             host.power_on(self.environment)
         self._wait_for_nodes(progress)
 
@@ -78,7 +80,9 @@ class Daemons:
                 start_new_session=True,
             )
 
-    def _wait_for(self, name: str, ready: Callable[[], bool], *, log: str, timeout_s: float) -> None:
+    def _wait_for(
+        self, name: str, ready: Callable[[], bool], *, log: str, timeout_s: float
+    ) -> None:
         child = self.children[name]
         wait_until(
             lambda: child.poll() is not None or ready(),
@@ -87,11 +91,9 @@ class Daemons:
             log=self.root / "log" / log,
         )
         if child.poll() is not None:
-            wait_until(
-                lambda: False,
-                timeout_s=0,
-                what=f"{name}, which ended with code {child.returncode},",
-                log=self.root / "log" / log,
+            path = self.root / "log" / log
+            raise ClusterError(
+                f"{name} ended with code {child.returncode}. Log: {path}\n{last_lines(path)}"
             )
 
     def _start_munge(self, progress: Progress) -> None:
@@ -130,7 +132,7 @@ class Daemons:
         self.spawn("mariadbd", ["mariadbd", f"--defaults-file={self.root}/db/my.cnf"])
 
     def _create_database(self, progress: Progress) -> None:
-        """Create the database files under a temporary name, so that a half-made one is never used."""
+        """Create the database under a temporary name: a half-made one is never used."""
         half = self.root / "db" / "data.half"
         shutil.rmtree(half, ignore_errors=True)
         progress("first start: creating the accounting database")
@@ -160,7 +162,9 @@ class Daemons:
             f"grant all on slurm_acct_db.* to {account};"
         )
         if not prepared:
-            raise ClusterError(f"MariaDB refused the accounting user. Log: {self.root}/log/mariadbd.log")
+            raise ClusterError(
+                f"MariaDB refused the accounting user. Log: {self.root}/log/mariadbd.log"
+            )
         progress("MariaDB answers")
         conf = self.root / "etc" / "slurmdbd.conf"
         conf.touch(mode=0o600)
@@ -181,7 +185,7 @@ class Daemons:
         return done.stdout if done.returncode == 0 else None
 
     def _create_accounts(self) -> None:
-        """Create account, user and QOS once; a mark keyed by their wording spares the next start."""
+        """Create account, user and QOS; a mark of their wording spares the next start."""
         wanted = hashlib.sha256(repr((config.QOS, config.ACCOUNT, self.spec.user)).encode())
         mark = self.root / "db" / "accounts"
         if mark.exists() and mark.read_text() == wanted.hexdigest():
@@ -232,12 +236,14 @@ class Daemons:
         """Names of the nodes that are idle or work, and answer."""
         done = run(["sinfo", "-h", "-N", "-p", "main", "-o", "%N %T"], env=self.environment)
         lines = [line.split() for line in done.stdout.splitlines()]
-        return {name for name, state in lines if re.fullmatch(r"idle|mixed|allocated|completing", state)}
+        return {
+            name for name, state in lines if re.fullmatch(r"idle|mixed|allocated|completing", state)
+        }
 
     # --- stopping -------------------------------------------------------------------------------
 
     def stop(self, progress: Progress) -> None:
-        """Stop everything in order: the controller (it saves the queue), nodes, accounting, munge."""
+        """Stop all in order: the controller (it saves the queue), nodes, accounting, munge."""
         self.stop_one("slurmctld")
         for host in self.hosts.values():
             host.power_off()
@@ -297,10 +303,9 @@ def find_slurm() -> tuple[tuple[int, int], bool]:
     if missing:
         raise ClusterError(
             f"SLURM is not installed here (missing: {', '.join(missing)}). Remedy: "
-            "sudo apt-get install -y --no-install-recommends slurm-wlm munge slurmdbd mariadb-server"
+            "sudo apt-get install -y --no-install-recommends "
+            "slurm-wlm munge slurmdbd mariadb-server"
         )
     version = run(["slurmctld", "-V"], check=True).stdout.split()[1].split(".")
-    database = all(
-        shutil.which(name) for name in ("slurmdbd", "mariadbd", "mariadb-install-db")
-    )
+    database = all(shutil.which(name) for name in ("slurmdbd", "mariadbd", "mariadb-install-db"))
     return (int(version[0]), int(version[1])), database

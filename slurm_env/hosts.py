@@ -14,6 +14,7 @@ namespace, where the supervisor has the right to use ip, tc and mount.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,7 @@ def probe_machine(forced: str | None = None) -> Machine:
 def _try_namespaces(mode: str) -> tuple[set[str], str]:
     try:
         done = run([*unshare_command(mode), "sh", "-c", _PROBE], timeout_s=10)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         return set(), str(error)
     return set(done.stdout.split()), (done.stderr.strip().splitlines() or ["no reason given"])[0]
 
@@ -121,21 +122,33 @@ class Host:
         return self.process is not None and self.process.poll() is None
 
     @property
+    def log(self) -> Path:
+        return Path(self.spec.root, "log", f"{self.name}.log")
+
+    @property
     def port_name(self) -> str:
         """The bridge's end of the cable."""
         return f"ws-{self.name}"
 
     def power_on(self, environment: dict[str, str]) -> None:
-        """Start the host and, in a sealed mode, plug its cable in. Returns before slurmd registers."""
+        """Start the host and plug its cable in. Returns before slurmd registers."""
         if self.running:
             return
-        address = config.node_address(self.name) if self.spec.sealed else "127.0.0.1"
+        # A host that boots forgets: a job id used again after a crash must not meet the credential
+        # that slurmd revoked for its first bearer.
+        spool = Path(self.spec.root, "spool", self.name)
+        shutil.rmtree(spool, ignore_errors=True)
+        spool.mkdir()
+        address = config.node_address(self.name) if self.spec.sealed else "none"
         command = ["bash", str(HOST_INIT), self.spec.mode, self.name, address, self.spec.root]
         # No namespace ends a loopback host with its supervisor, so the kernel is asked to.
-        wrapper = ["unshare", "--net", *_INNER] if self.spec.sealed else ["setpriv", "--pdeathsig", "KILL"]
+        wrapper = (
+            ["unshare", "--net", *_INNER]
+            if self.spec.sealed
+            else ["setpriv", "--pdeathsig", "KILL"]
+        )
         command = [*wrapper, "--", *command]
-        log = Path(self.spec.root, "log", f"{self.name}.log").open("ab")
-        with log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
                 env=environment | {"WORKSHOP_HOST": self.name},
@@ -154,7 +167,7 @@ class Host:
             lambda: process.poll() is not None or os.readlink(network) != own,
             timeout_s=10,
             what=f"{self.name} to open its network",
-            log=Path(self.spec.root, "log", f"{self.name}.log"),
+            log=self.log,
         )
         # A cable left by a host that was switched off a moment ago goes first.
         run(["ip", "link", "del", self.port_name])

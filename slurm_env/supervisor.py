@@ -1,7 +1,7 @@
 """The one process that owns a running class cluster.
 
 `workshop up` starts it inside the outer namespace. Its main thread starts and stops daemons and
-answers one request at a time on a unix socket (mode 700, so only the owner can ask); a second thread
+answers one request at a time on a unix socket (only the owner can reach it); a second thread
 offers JupyterLab at 127.0.0.1 of the machine. That works across the network namespace because the
 listening socket was opened before the namespace was entered: a socket stays in the network it was
 made in.
@@ -93,7 +93,9 @@ class Supervisor:
         field, value = parse_link(state)
         need = {"latency": "netem", "rate": "tbf"}.get(field)
         if need and need not in self.abilities and value != "none":
-            raise ValueError(f"this machine's kernel has no {need}, so a link's {field} can't be set")
+            raise ValueError(
+                f"this machine's kernel has no {need}, so a link's {field} can't be set"
+            )
         before = asdict(host.link)
         if field == "cut":
             host.link.cut = value == "cut"
@@ -135,7 +137,7 @@ class Supervisor:
                     try:
                         self._answer(connection)
                     except (OSError, ValueError):
-                        # The caller went away or sent no JSON: its request is over, the class goes on.
+                        # The caller went away or sent no JSON: the class goes on.
                         print(traceback.format_exc(), flush=True)
         control.unlink(missing_ok=True)
 
@@ -163,7 +165,7 @@ class Supervisor:
             print(f"refused: {error}", flush=True)
             send(end=True, ok=False, error=str(error))
         except Exception as error:
-            # A fault of ours: the whole story into the log, its place to the caller; the class goes on.
+            # A fault of ours: the story into the log, its place to the caller.
             print(traceback.format_exc(), flush=True)
             log = Path(self.spec.root, "log", "supervisor.log")
             send(end=True, ok=False, error=f"{type(error).__name__}: {error}. Log: {log}")

@@ -1,0 +1,278 @@
+"""The configuration of a run: frozen dataclasses that only hold and check values.
+
+A `RunConfig` is all a training run needs to know; it is written to `config.json` in the run folder
+and read back by every rank. Each class checks itself when it is built, so a wrong value stops
+the learner at the desk and not on a node ten minutes later. What depends on the number of ranks is
+checked by `check_layout`, the one function here that hears about ranks. The docstring under a
+field is also the help text of the command line. Left out on purpose: reading environment
+variables, and anything that needs torch (a login node must answer at once).
+"""
+
+import dataclasses
+import json
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a GPT."""
+
+    vocab_size: int
+    """Entries in the token table (V)."""
+    seq_len: int
+    """Tokens in a sequence (T)."""
+    num_layers: int
+    """Transformer blocks (L)."""
+    num_heads: int
+    """Attention heads per block (H)."""
+    d_model: int
+    """Numbers that describe one token inside the model (D)."""
+    d_ff: int | None = None
+    """Width of the hidden layer of the MLP (F); left out, it is 4 x d_model."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "vocab_size", "seq_len", "num_layers", "num_heads", "d_model")
+        if self.d_ff is not None:
+            _check_positive(self, "d_ff")
+        if self.d_model % self.num_heads:
+            lower = self.d_model - self.d_model % self.num_heads
+            raise ValueError(
+                f"d_model({self.d_model}) / num_heads({self.num_heads}) = "
+                f"{self.d_model / self.num_heads:.2f}, but every head needs the same whole number "
+                f"of dims: use d_model {lower or self.num_heads} or {lower + self.num_heads}, "
+                "or another num_heads"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Dims of one attention head (K)."""
+        return self.d_model // self.num_heads
+
+    @property
+    def mlp_size(self) -> int:
+        """Width of the MLP's hidden layer (F), with the default filled in."""
+        return 4 * self.d_model if self.d_ff is None else self.d_ff
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How the ranks are arranged."""
+
+    dp: int | None = None
+    """Data-parallel replicas of the model; left out, all ranks are replicas."""
+
+    def __post_init__(self) -> None:
+        if self.dp is not None:
+            _check_positive(self, "dp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The text to learn from."""
+
+    corpus: str | None = None
+    """Folder with .txt .md .py .jsonl .jsonl.gz files; left out, the Python standard library."""
+    val_fraction: float = 0.05
+    """Share of the text that is held out for validation (between 0 and 0.5)."""
+
+    def __post_init__(self) -> None:
+        if self.corpus is not None and not self.corpus.strip():
+            raise ValueError(
+                "corpus is an empty string: name a folder, or leave it out to use the Python "
+                "standard library"
+            )
+        if not 0 < self.val_fraction <= 0.5:
+            raise ValueError(
+                f"val_fraction is {self.val_fraction}, but it is a share of the text: use more "
+                "than 0 and at most 0.5, for example 0.05"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How the model is trained."""
+
+    steps: int
+    """Optimizer steps."""
+    global_batch: int
+    """Sequences per step, over all ranks together."""
+    micro_batch: int
+    """Sequences that one rank sends through the model at once (memory; not the result)."""
+    lr: float
+    """Highest learning rate, reached after the warm-up."""
+    min_lr_fraction: float = 0.1
+    """Learning rate of the last step, as a share of `lr` (0 to 1)."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0 to `lr`."""
+    weight_decay: float = 0.1
+    """AdamW's pull of the matrices towards zero, per step and unit of lr."""
+    beta1: float = 0.9
+    """AdamW's memory of the gradient (0 to 1)."""
+    beta2: float = 0.95
+    """AdamW's memory of the squared gradient (0 to 1)."""
+    grad_clip: float = 1.0
+    """Longest gradient (norm over all parameters) that is used uncut."""
+    seed: int = 1234
+    """Fixes the initial weights, the order of the data and the sample."""
+    val_every: int = 100
+    """Steps between two validations; there is always one before the first and after the last."""
+    val_sequences: int = 64
+    """Held-out sequences per validation, over all ranks together."""
+    log_every: int = 10
+    """Steps between two printed lines (metrics.jsonl has every step)."""
+    sample_prompt: str = "def __init__(self,"
+    """Text that the trained model continues at the end (without a space after the last word)."""
+    sample_tokens: int = 64
+    """Tokens to generate at the end."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the tensors live; auto takes a GPU if there is one."""
+    backend: Literal["auto", "gloo", "nccl"] = "auto"
+    """Who carries the collectives; auto takes nccl for GPUs and gloo for CPUs."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "steps", "global_batch", "micro_batch", "lr", "grad_clip")
+        _check_positive(self, "val_every", "val_sequences", "log_every")
+        for name in ("warmup_steps", "weight_decay", "seed", "sample_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but it cannot be negative")
+        if not 0 <= self.min_lr_fraction <= 1:
+            raise ValueError(
+                f"min_lr_fraction is {self.min_lr_fraction}, but it is a share of lr: use 0 to 1"
+            )
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but a running mean needs a value from 0 "
+                    "up to, not including, 1"
+                )
+        if self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps({self.warmup_steps}) >= steps({self.steps}): the learning rate "
+                "would never reach its full value: shorten the warm-up or train for more steps"
+            )
+        if self.global_batch % self.micro_batch:
+            raise ValueError(
+                f"global_batch({self.global_batch}) / micro_batch({self.micro_batch}) = "
+                f"{self.global_batch / self.micro_batch:.2f}, not a whole number of "
+                "micro-batches: make global_batch a multiple of micro_batch"
+            )
+        if self.device == "cpu" and self.backend == "nccl":
+            raise ValueError(
+                "backend nccl carries only GPU tensors, but device is cpu: use gloo or auto"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a training run."""
+
+    name: str
+    """First part of the run folder's name."""
+    model: ModelConfig
+    """What is trained."""
+    layout: Layout = field(default_factory=Layout)
+    """On which ranks."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """On what text."""
+    train: TrainConfig
+    """In which way."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise ValueError(
+                f"name is {self.name!r}, but it becomes a folder: use letters, digits, dots, "
+                "dashes and underscores, and begin with a letter or a digit"
+            )
+
+    def to_json(self) -> str:
+        """Return the configuration as indented JSON, every field written out."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "RunConfig":
+        """Rebuild the configuration that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is no JSON object, a key is unknown or missing, or a value has the
+                wrong type or does not pass the checks; the message names the key.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the configuration is not valid JSON: {error}") from None
+        return _build(RunConfig, values, "")
+
+
+def check_layout(run: RunConfig, world_size: int) -> Layout:
+    """Check that the run fits on `world_size` ranks and return its layout with all sizes known.
+
+    Raises:
+        ValueError: the axes do not multiply to the number of ranks, or the global batch cannot be
+            shared equally; the message shows the arithmetic and a remedy.
+    """
+    dp = world_size if run.layout.dp is None else run.layout.dp
+    if dp != world_size:
+        raise ValueError(
+            f"dp({dp}) = {dp} ranks, but WORLD_SIZE is {world_size}: set dp to {world_size}, "
+            f"leave dp out, or start {dp} ranks"
+        )
+    batch, micro = run.train.global_batch, run.train.micro_batch
+    at_once = dp * micro
+    if batch % at_once:
+        fits = max(batch // at_once, 1) * at_once
+        # The sum also works with a smaller micro-batch, if the ranks divide the batch at all.
+        smaller = max((m for m in range(1, micro) if batch % (dp * m) == 0), default=None)
+        remedy = f"use global_batch {fits}" + (f" or micro_batch {smaller}" if smaller else "")
+        raise ValueError(
+            f"global_batch({batch}) / (dp({dp}) x micro_batch({micro}) = {at_once}) = "
+            f"{batch / at_once:.2f}, not a whole number of micro-batches per rank: {remedy}"
+        )
+    return dataclasses.replace(run.layout, dp=dp)
+
+
+def _check_positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not value > 0:
+            raise ValueError(f"{name} is {value}, but it must be greater than 0")
+
+
+def _build(cls: Any, values: Any, where: str) -> Any:
+    """Build dataclass `cls` from parsed JSON; `where` is the dotted prefix for messages."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where.rstrip('.') or 'the configuration'} should be a JSON object")
+    hints = typing.get_type_hints(cls)
+    unknown = [where + key for key in values if key not in hints]
+    missing = [where + key for key in hints if key not in values]
+    if unknown or missing:
+        # A misspelt key is both: unknown under its wrong name and missing under its right one.
+        problems = [f"unknown: {', '.join(unknown)}"] if unknown else []
+        problems += [f"missing: {', '.join(missing)}"] if missing else []
+        raise ValueError(f"the configuration's keys do not fit ({'; '.join(problems)})")
+    arguments = {}
+    for key, hint in hints.items():
+        if dataclasses.is_dataclass(hint):
+            arguments[key] = _build(hint, values[key], f"{where}{key}.")
+        else:
+            arguments[key] = _checked(values[key], hint, where + key)
+    return cls(**arguments)
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise ValueError(f"{where} is {value!r}, but it must be one of {', '.join(choices)}")
+        return value
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    # JSON writes 1.0 as 1 at times, and Python counts True as an int: neither is what is meant.
+    if float in allowed and type(value) is int:
+        return float(value)
+    if type(value) not in allowed:
+        names = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
+        raise ValueError(f"{where} is {value!r}, but it must be {names}")
+    return value

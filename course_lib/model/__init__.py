@@ -1,0 +1,1 @@
+"""The model on one device. Nothing in this folder knows that there are ranks."""

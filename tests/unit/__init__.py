@@ -1,0 +1,1 @@
+"""One function or file at a time."""

@@ -1,0 +1,50 @@
+#!/bin/bash
+#SBATCH --job-name=nano
+#SBATCH --chdir="/home/ada/workshop/workspace/runs/nano-1"
+#SBATCH --output=slurm-%j.out
+#SBATCH --open-mode=append
+#SBATCH --partition=gpu
+#SBATCH --account=course
+#SBATCH --qos=normal
+#SBATCH --reservation=llm-workshop
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=32
+#SBATCH --mem=200000M
+#SBATCH --gpus-per-node=2
+#SBATCH --time=00:10:00
+#SBATCH --requeue
+
+set -e -o pipefail
+run_dir=/home/ada/workshop/workspace/runs/nano-1
+python=/opt/venv/bin/python
+
+# What site gpu-example needs before anything runs.
+module purge
+module load cuda/12.6
+
+export NCCL_DEBUG=WARN
+export OMP_NUM_THREADS=8
+export GLOO_SOCKET_IFNAME=ib0
+export NCCL_SOCKET_IFNAME=ib0
+export WORKSHOP_SCRATCH="/scratch/$USER"
+# A rank's prints appear at once, each line with the rank in front.
+export PYTHONUNBUFFERED=1
+export TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE='[rank ${rank}] '
+# Without this, every lost connection prints a page of C++ frames over the real error.
+export TORCH_CPP_LOG_LEVEL=ERROR
+
+# Ranks meet at the first node. Its address comes from SLURM, as a node's name need not
+# be known to the network. Job ids differ, so that two jobs never share a port.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
+address=$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
+port=$((20000 + SLURM_JOB_ID % 20000))
+
+# One torchrun on each node starts the node's ranks; if one fails, srun ends them all.
+srun --nodes=2 --ntasks=2 --ntasks-per-node=1 \
+  --cpus-per-task=32 --kill-on-bad-exit=1 \
+  "$python" -m torch.distributed.run \
+  --nnodes=2 --nproc-per-node=2 --rdzv-id="$SLURM_JOB_ID" \
+  --rdzv-backend=c10d --rdzv-endpoint="${address:?unknown}:$port" \
+  --log-dir="$run_dir/ranks" --tee=3 \
+  -m course_lib.train "$run_dir"
