@@ -79,13 +79,13 @@ def command_up(args: argparse.Namespace) -> int:
     link = cluster.jupyter_link()
     if args.jupyter and link:
         if args.wait_jupyter:
-            _wait_for_jupyter(link)
+            _wait_for_jupyter()
         print(f"JupyterLab:  {link}")
     print("A shell:     workshop shell        Stop:  workshop down")
     return 0
 
 
-def _wait_for_jupyter(link: str) -> None:
+def _wait_for_jupyter() -> None:
     from urllib.error import URLError
     from urllib.request import urlopen
 
@@ -93,11 +93,12 @@ def _wait_for_jupyter(link: str) -> None:
         if not cluster.request("status")["daemons"].get("jupyterlab"):
             raise ClusterError(f"JupyterLab has ended. Log: {log}\n{cluster.last_lines(log)}")
         try:
-            with urlopen(link.replace("/lab?", "/api/status?"), timeout=10) as answer:
+            with urlopen(link, timeout=10) as answer:
                 return answer.status == 200
         except (URLError, ConnectionError, TimeoutError):
             return False
 
+    link = cluster.jupyter_link("/api/status") or ""
     log = cluster.cluster_dir() / "log" / "jupyterlab.out"
     wait_until(answers, timeout_s=90, what="JupyterLab to answer", log=log, step_s=0.2)
 
@@ -165,7 +166,7 @@ def command_shell(args: argparse.Namespace) -> int:
 def command_node(args: argparse.Namespace) -> int:
     cluster.request("node", name=args.name, power=args.power)
     if args.power == "off":
-        print(f"{args.name} has lost its power. SLURM notices within about 20 s: watch `sinfo`.")
+        print(f"{args.name} has lost its power. SLURM notices within a minute: watch `sinfo`.")
     else:
         print(f"{args.name} is on; `sinfo` shows when SLURM uses it again.")
     return 0

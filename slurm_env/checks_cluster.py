@@ -176,14 +176,14 @@ def judge_accounting(associations: str, jobs: int, user: str) -> Finding:
 
 
 def jupyter(spec: config.ClusterSpec) -> Finding:
-    link = cluster.jupyter_link()
+    link = cluster.jupyter_link("/api/status")
     if link is None or "jupyterlab" not in supervisor_state()["daemons"]:
         return Finding(SKIPPED, "it was not started (--no-jupyter)", "`workshop up` starts it.")
     if cluster.inside() and spec.sealed:
         link = re.sub(r":\d+/", f":{JUPYTER_PORT_INSIDE}/", link, count=1)
     start = time.monotonic()
     try:
-        with urlopen(link.replace("/lab?", "/api/status?"), timeout=30) as answer:
+        with urlopen(link, timeout=30) as answer:
             answer.read()
     except (URLError, OSError) as error:
         remedy = "`workshop up` starts it again; its log is cluster/log/jupyterlab.out."

@@ -343,17 +343,21 @@ def _write_jupyter_settings(port: int) -> None:
     token = folder / "token"
     if not token.exists():
         _write_private(token, secrets.token_urlsafe(18))
-    start = "start_here.ipynb"
     text = config.jupyter_config(
         port=port,
         token=token.read_text(),
         workspace=str(workspace_dir()),
-        start_page=f"/lab/tree/{start}" if (workspace_dir() / start).exists() else "/lab",
+        start_page=_start_page(),
         as_root=os.geteuid() == 0,
     )
     _write_private(folder / "config" / "jupyter_server_config.py", text)
     overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.write_text(config.jupyterlab_overrides())
+
+
+def _start_page() -> str:
+    name = "start_here.ipynb"
+    return f"/lab/tree/{name}" if (workspace_dir() / name).exists() else "/lab"
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -377,13 +381,14 @@ def copy_workspace() -> list[str]:
     return copied
 
 
-def jupyter_link() -> str | None:
-    """Give the link to JupyterLab, with its token; None where no cluster runs."""
+def jupyter_link(page: str | None = None) -> str | None:
+    """Give the link to JupyterLab with its token, to start_here unless told; None if none runs."""
     record = running()
     token = base_dir() / "jupyter" / "token"
     if record is None or not token.exists():
         return None
-    return f"http://127.0.0.1:{record['jupyter_port']}/lab?token={token.read_text()}"
+    page = page or _start_page()
+    return f"http://127.0.0.1:{record['jupyter_port']}{page}?token={token.read_text()}"
 
 
 # --- down ---------------------------------------------------------------------------------------
@@ -423,7 +428,8 @@ def _clean_up_after_crash() -> None:
     record = _record()
     if record:
         _kill(record)
-    kill_marked({"WORKSHOP_CLUSTER": str(short_dir() / "c")})
+    logs = f"{os.path.realpath(cluster_dir())}/log/slurmd-*.log"
+    kill_marked({"WORKSHOP_CLUSTER": str(short_dir() / "c")}, logs)
     if short_dir().is_dir() and short_dir().stat().st_uid == os.geteuid():
         shutil.rmtree(short_dir())
 

@@ -199,7 +199,8 @@ class Host:
         if self.process is None:
             return
         if not self.spec.sealed:
-            kill_marked({"WORKSHOP_CLUSTER": self.spec.root, "WORKSHOP_HOST": self.name})
+            marks = {"WORKSHOP_CLUSTER": self.spec.root, "WORKSHOP_HOST": self.name}
+            kill_marked(marks, f"{os.path.realpath(self.spec.root)}/log/slurmd-{self.name}.log")
         # Sealed: --kill-child takes the host's process 1 along, and with it every other.
         self.process.kill()
         self.process.wait(timeout=10)

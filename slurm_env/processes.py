@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 
@@ -99,11 +100,12 @@ def first_child(pid: int) -> int | None:
     return int(children[0]) if children else None
 
 
-def kill_marked(marks: dict[str, str]) -> list[int]:
+def kill_marked(marks: dict[str, str], logs: str) -> list[int]:
     """Kill every process of this user whose environment holds all of `marks`, and its descendants.
 
     Loopback mode needs it: without namespaces a job's processes outlive the daemon that started
-    them. Returns the pids that were killed.
+    them. slurmstepd writes its title over its environment, so it is known by the log file that it
+    holds open, one that matches the pattern `logs`. Returns the pids that were killed.
     """
     parents: dict[int, int] = {}
     marked: set[int] = set()
@@ -115,10 +117,15 @@ def kill_marked(marks: dict[str, str]) -> list[int]:
                 continue
             stat = (entry / "stat").read_text()
             environment = (entry / "environ").read_bytes().split(b"\0")
+            files = []
+            if "(slurmstepd)" in stat:
+                files = [os.readlink(file) for file in (entry / "fd").iterdir()]
         except OSError:  # it ended while we looked
             continue
         parents[int(entry.name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
-        if all(f"{key}={value}".encode() in environment for key, value in marks.items()):
+        if all(f"{key}={value}".encode() in environment for key, value in marks.items()) or any(
+            fnmatchcase(file, logs) for file in files
+        ):
             marked.add(int(entry.name))
     grown = True
     while grown:

@@ -78,7 +78,11 @@ class Supervisor:
         host = self._host(name)
         if power == "off":
             host.power_off()
-        else:
+        elif not host.running:
+            # A node that is back before it was missed has lost its jobs all the same. SLURM sees
+            # that by a newer boot time; hosts here share the machine's, so it has to be told.
+            down = ["scontrol", "update", f"nodename={name}", "state=down", "reason=power-cut"]
+            run(down, env=self.daemons.environment)
             host.power_on(self.daemons.environment)
         return {}
 

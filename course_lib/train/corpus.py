@@ -39,6 +39,8 @@ NOT_STDLIB = {"__pycache__", "encodings", "pydoc_data"}
 NOT_STDLIB |= {"site-packages", "dist-packages", "test", "tests"}
 TOKENIZER_CHARS = 20_000_000
 """The tokenizer learns from at most this much text; the merges hardly change beyond it."""
+SKIPPED_SHOWN = 20
+"""Skipped files that are named one by one; summary.json names them all."""
 FORMAT = 1
 """Part of the key: raise it when the same files would give other tokens."""
 
@@ -65,7 +67,10 @@ def corpus_files(corpus: str | None) -> list[Path]:
         files = [
             path
             for path in root.rglob("*.py")
-            if path.is_file() and not NOT_STDLIB & set(path.relative_to(root).parts)
+            # Empty files are no user's mistake here: packages are marked by them.
+            if path.is_file()
+            and path.stat().st_size
+            and not NOT_STDLIB & set(path.relative_to(root).parts)
         ]
         if not files:
             raise ValueError(
@@ -221,8 +226,11 @@ def _build(
 ) -> dict[str, Any]:
     start_s = time.monotonic()
     documents, skipped = read_documents(files)
-    for skip in skipped:
+    for skip in skipped[:SKIPPED_SHOWN]:
         progress(f"skipped {skip.path}: {skip.reason}")
+    if len(skipped) > SKIPPED_SHOWN:
+        more = len(skipped) - SKIPPED_SHOWN
+        progress(f"skipped {more} more files: summary.json names each, with its reason")
     if not documents:
         raise ValueError(
             f"the corpus is empty: none of its {len(files)} files has text that can be read "

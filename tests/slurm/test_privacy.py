@@ -23,7 +23,7 @@ def test_another_user_can_neither_see_nor_submit(cluster: Cluster, people) -> No
     stranger = people[1]
     conf = cluster.shell("echo $SLURM_CONF").strip()
     for command in ("sinfo", "squeue", "srun hostname"):
-        done = stranger.run("sh", "-c", f'SLURM_CONF="{conf}" timeout 10 {command}', timeout_s=60)
+        done = stranger.run("sh", "-c", f'SLURM_CONF="{conf}" timeout 5 {command}', timeout_s=60)
         assert done.returncode != 0
         assert "node1" not in done.stdout
     # Even with the configuration told: no daemon listens where a stranger could reach it with it.
@@ -31,7 +31,7 @@ def test_another_user_can_neither_see_nor_submit(cluster: Cluster, people) -> No
     copied = stranger.run(
         "sh",
         "-c",
-        'cd && printf "%s" "$TEXT" > slurm.conf && SLURM_CONF=$PWD/slurm.conf timeout 20 srun id',
+        'cd && printf "%s" "$TEXT" > slurm.conf && SLURM_CONF=$PWD/slurm.conf timeout 10 srun id',
         TEXT=text,
         timeout_s=60,
     )
