@@ -42,11 +42,12 @@ def loss_figure(records: Sequence[dict[str, Any]], *, steps: int, title: str = "
         axes.plot(at, losses, label="held out", **style)
         last = (at[-1], losses[-1])
         axes.annotate(
-            f"{last[1]:.2f}", last, textcoords="offset points", xytext=(4, 7), color=ORANGE
+            f"{last[1]:.2f}", last, textcoords="offset points", xytext=(7, -4), color=ORANGE
         )
-    axes.set_xlim(0, max(steps, 1) * 1.04)
+    axes.set_xlim(0, max(steps, 1) * 1.08)
     low, high = axes.get_ylim()
-    axes.set_ylim(min(low, high - 1.0), high)  # the first steps would fill the axis with noise
+    # The first steps alone would fill the axis with noise, and hide their points in its rim.
+    axes.set_ylim(min(low, high - 1.0), high + 0.1)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss (nats per token)")
     axes.grid(alpha=0.25)

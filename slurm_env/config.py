@@ -9,6 +9,7 @@ folder): SLURM splits unquoted values at spaces, and a unix socket's path may ha
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 SUBNET = "10.77.0"
 HEAD_ADDRESS = f"{SUBNET}.1"
@@ -84,6 +85,11 @@ class ClusterSpec:
     @property
     def node_names(self) -> list[str]:
         return [f"node{i}" for i in range(1, self.nodes + 1)]
+
+    @property
+    def logs(self) -> Path:
+        """The folder of logs by its real path: the one to tell people, it outlives the cluster."""
+        return Path(self.root).resolve() / "log"
 
     @property
     def controller(self) -> tuple[str, str]:

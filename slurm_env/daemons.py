@@ -70,7 +70,7 @@ class Daemons:
         elif not self.spec.sealed:
             # No namespace ends the daemons with a killed supervisor, so the kernel is asked to.
             command = ["setpriv", "--pdeathsig", "KILL", *command]
-        with (self.root / "log" / f"{name}.out").open("ab") as log:
+        with (self.spec.logs / f"{name}.out").open("ab") as log:
             self.children[name] = subprocess.Popen(
                 command,
                 env=self.environment,
@@ -88,10 +88,10 @@ class Daemons:
             lambda: child.poll() is not None or ready(),
             timeout_s=timeout_s,
             what=f"{name} to answer",
-            log=self.root / "log" / log,
+            log=self.spec.logs / log,
         )
         if child.poll() is not None:
-            path = self.root / "log" / log
+            path = self.spec.logs / log
             raise ClusterError(
                 f"{name} ended with code {child.returncode}. Log: {path}\n{last_lines(path)}"
             )
@@ -163,7 +163,7 @@ class Daemons:
         )
         if not prepared:
             raise ClusterError(
-                f"MariaDB refused the accounting user. Log: {self.root}/log/mariadbd.log"
+                f"MariaDB refused the accounting user. Log: {self.spec.logs}/mariadbd.log"
             )
         progress("MariaDB answers")
         conf = self.root / "etc" / "slurmdbd.conf"
@@ -205,7 +205,7 @@ class Daemons:
             if done.returncode and not settled:
                 raise ClusterError(
                     f"`sacctmgr {words}` failed: {(done.stderr or done.stdout).strip()}. "
-                    f"Log: {self.root}/log/slurmdbd.log"
+                    f"Log: {self.spec.logs}/slurmdbd.log"
                 )
         mark.write_text(wanted.hexdigest())
 
@@ -228,7 +228,7 @@ class Daemons:
             lambda: wanted <= self.usable_nodes(),
             timeout_s=60,
             what=f"the nodes {', '.join(sorted(wanted))} to be usable",
-            log=self.root / "log" / "slurmctld.log",
+            log=self.spec.logs / "slurmctld.log",
         )
         progress(f"{len(wanted)} nodes are up")
 

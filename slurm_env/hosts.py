@@ -123,7 +123,7 @@ class Host:
 
     @property
     def log(self) -> Path:
-        return Path(self.spec.root, "log", f"{self.name}.log")
+        return self.spec.logs / f"{self.name}.log"
 
     @property
     def port_name(self) -> str:

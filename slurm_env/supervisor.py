@@ -171,7 +171,7 @@ class Supervisor:
         except Exception as error:
             # A fault of ours: the story into the log, its place to the caller.
             print(traceback.format_exc(), flush=True)
-            log = Path(self.spec.root, "log", "supervisor.log")
+            log = self.spec.logs / "supervisor.log"
             send(end=True, ok=False, error=f"{type(error).__name__}: {error}. Log: {log}")
 
 

@@ -141,6 +141,7 @@ def test_a_learner_s_first_five_minutes(cluster, page, shots):
     run_cells(page, live + 1 - 4)
     picture = page.locator(".jp-OutputArea-output img")
     picture.wait_for(state="visible", timeout=RUN_LIMIT_S * 1000)
+    page.get_by_text(re.compile(r"step \d{3} of")).wait_for(timeout=RUN_LIMIT_S * 1000)
     picture.scroll_into_view_if_needed()
     page.screenshot(path=shots / "3_training.png")
     bar = page.locator(".widget-hprogress, .progress, .jupyter-widgets progress")

@@ -75,7 +75,7 @@ def test_no_command_is_wrong_usage(capsys):
         (["submit", "nanno"], "no preset 'nanno'. Did you mean nano? There are: tiny, nano"),
         (["submit"], "name a preset first: workshop submit PRESET"),
         (["submit", "--nodes", "2"], "name a preset first"),
-        (["submit", "nano", "--nodes", "99"], "99 nodes, but site class lets a job have 4"),
+        (["submit", "nano", "--nodes", "99"], "99 nodes, but site class lets a job have 8"),
         (["submit", "nano", "--nodes", "3"], "not a whole number of micro-batches per rank"),
         (["submit", "nano", "--time", "5:00:00"], "time limit 05:00:00, but site class allows"),
         (["submit", "nano", "--time", "soon"], "write whole minutes"),

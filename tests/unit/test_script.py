@@ -77,7 +77,7 @@ def test_site_lines_come_through_word_for_word():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"nodes": 99}, r"99 nodes, but site class lets a job have 4: ask for --nodes 4"),
+        ({"nodes": 99}, r"99 nodes, but site class lets a job have 8: ask for --nodes 8"),
         ({"nodes": 0}, "must be at least 1"),
         (
             {"ntasks_per_node": 5},
