@@ -11,7 +11,7 @@ lab:              ## setup, then corpus, class cluster, JupyterLab; prints the l
 	@slurm_env/setup.sh lab
 
 down:             ## stop the class cluster and everything it started
-	@$(workshop) down
+	@if [ -x $(workshop) ]; then $(workshop) down; else echo "Nothing was set up here."; fi
 
 dev:              ## setup, and what the tests and checks need
 	@slurm_env/setup.sh dev

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, rest = args[0], args[1:]
     try:
         if command in CLUSTER_COMMANDS:
-            return _hand_over([sys.executable, "-m", "slurm_env", command, *rest])
+            return _hand_over([sys.executable, "-P", "-m", "slurm_env", command, *rest])
         if command not in RUN_COMMANDS:
             raise ValueError(_unknown("command", command, [*CLUSTER_COMMANDS, *RUN_COMMANDS]))
         return _COMMANDS[command](rest)
@@ -290,8 +290,8 @@ def _outside(site_name: str) -> bool:
 
 def _on_login_node(command: str, args: list[str]) -> int:
     """Run this very command on the class cluster's login node; return its exit code."""
-    inside = [sys.executable, "-m", "course_lib.cli", command, *absolute_paths(args)]
-    return _hand_over([sys.executable, "-m", "slurm_env", "shell", "-c", shlex.join(inside)])
+    inside = [sys.executable, "-P", "-m", "course_lib.cli", command, *absolute_paths(args)]
+    return _hand_over([sys.executable, "-P", "-m", "slurm_env", "shell", "-c", shlex.join(inside)])
 
 
 def absolute_paths(args: Sequence[str]) -> list[str]:

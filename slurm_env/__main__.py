@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from slurm_env import cluster
 from slurm_env.hosts import parse_link
-from slurm_env.processes import ClusterError, run, wait_until
+from slurm_env.processes import ClusterError, fetch_local, run, wait_until
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -86,16 +86,13 @@ def command_up(args: argparse.Namespace) -> int:
 
 
 def _wait_for_jupyter() -> None:
-    from urllib.error import URLError
-    from urllib.request import urlopen
-
     def answers() -> bool:
         if not cluster.request("status")["daemons"].get("jupyterlab"):
             raise ClusterError(f"JupyterLab has ended. Log: {log}\n{cluster.last_lines(log)}")
         try:
-            with urlopen(link, timeout=10) as answer:
-                return answer.status == 200
-        except (URLError, ConnectionError, TimeoutError):
+            fetch_local(link, timeout_s=10)
+            return True
+        except OSError:
             return False
 
     link = cluster.jupyter_link("/api/status") or ""
@@ -132,6 +129,8 @@ def command_status(args: argparse.Namespace) -> int:
         print(json.dumps(state, indent=1))
         return 1 if dead else 0
     print(f"mode:        {state['mode']} ({state['why']})")
+    if state["mode"] == "loopback":
+        print(f"listening:   {state['listening']}")
     print(f"accounting:  {'on' if state['accounting'] else 'off: no sacct, no QOS limits'}")
     print(f"workspace:   {state['workspace']}")
     print(f"JupyterLab:  {state['jupyter'] or 'off'}")
@@ -188,6 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ClusterError, ValueError) as error:
         print(f"workshop {args.command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
+    except OSError as error:  # a full disk, a folder that can't be written, ...
+        print(f"workshop {args.command}: {error}. `workshop doctor` may know more", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"workshop {args.command}: interrupted", file=sys.stderr)
         return 130

@@ -10,15 +10,13 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from slurm_env import cluster, config
 from slurm_env.checks import FAILED, OK, SKIPPED, WARNING, Check, Finding, Trouble, one_line
-from slurm_env.processes import ClusterError, run
+from slurm_env.daemons import node_answers
+from slurm_env.processes import ClusterError, fetch_local, run
 from slurm_env.supervisor import JUPYTER_PORT_INSIDE
 
-USABLE = re.compile(r"idle|mixed|allocated|completing")
 NOT_RUNNING = Finding(
     SKIPPED, "the class cluster is not running (workshop up)", "`workshop up` starts it."
 )
@@ -123,7 +121,7 @@ def judge_nodes(hosts: Mapping[str, Mapping[str, Any]], states: Mapping[str, str
         elif "drain" in state:
             faults.append(f"{name} is {state}")
             remedies.append(f"`scontrol update nodename={name} state=resume`")
-        elif not USABLE.fullmatch(state):
+        elif not node_answers(state):
             worst = FAILED
             faults.append(f"{name} is {state}")
             remedies.append(f"`workshop node off {name}` and `workshop node on {name}`")
@@ -183,9 +181,8 @@ def jupyter(spec: config.ClusterSpec) -> Finding:
         link = re.sub(r":\d+/", f":{JUPYTER_PORT_INSIDE}/", link, count=1)
     start = time.monotonic()
     try:
-        with urlopen(link, timeout=30) as answer:
-            answer.read()
-    except (URLError, OSError) as error:
+        fetch_local(link, timeout_s=30)
+    except OSError as error:
         remedy = "`workshop up` starts it again; its log is cluster/log/jupyterlab.out."
         return Finding(FAILED, f"no answer: {error}", remedy)
     return Finding(OK, f"answers in {time.monotonic() - start:.1f} s")

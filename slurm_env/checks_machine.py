@@ -27,7 +27,6 @@ DEFAULT_NODES = 4
 DISK_WANTED_BYTES = 5 * 10**9
 DISK_NEEDED_BYTES = 10**9
 MEMORY_WANTED_BYTES = 4 * 10**9
-UNIX_SOCKET_PATH_BYTES = 107
 # Kernel switches that forbid user namespaces: the value that does it, and one that allows them.
 SWITCHES = {
     "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
@@ -40,7 +39,7 @@ def machine_checks(record: Mapping[str, Any] | None) -> list[Check]:
     """Give the checks; `record` is that of a running cluster."""
     spec = record["spec"] if record else None
     nodes = spec["nodes"] if spec else DEFAULT_NODES
-    memory = spec["nodes"] * spec["node_memory_mb"] * 2**20 if spec else None
+    memory = spec["nodes"] * config.MEMORY_PER_NODE_MB * 2**20 if spec else None
     return [
         Check("namespaces", lambda: namespaces(record)),
         Check("link speed (tc)", lambda: link_shaping(record)),
@@ -251,17 +250,4 @@ def writable(folder: Path) -> Finding:
 
 def temporary_folder() -> Finding:
     """Unix sockets live there, and their paths are short by decree of the kernel."""
-    return judge_socket_path(f"{cluster.short_dir()}/c/munge/munge.socket") or writable(
-        cluster.short_dir()
-    )
-
-
-def judge_socket_path(path: str) -> Finding | None:
-    remedy = "Set TMPDIR to a short folder without spaces, for example TMPDIR=/tmp."
-    length = len(path.encode())
-    if length > UNIX_SOCKET_PATH_BYTES:
-        found = f"TMPDIR makes a socket's path {length} bytes long; {UNIX_SOCKET_PATH_BYTES} may be"
-        return Finding(FAILED, found, remedy)
-    if " " in path:
-        return Finding(FAILED, "TMPDIR has a space, at which SLURM would cut a path", remedy)
-    return None
+    return writable(cluster.short_dir())

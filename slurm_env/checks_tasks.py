@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from slurm_env import config
 from slurm_env.checks import FAILED, OK, SKIPPED, WARNING, Check, Finding, Trouble, one_line
-from slurm_env.checks_cluster import USABLE, ask, needs_cluster, node_states, supervisor_state
+from slurm_env.checks_cluster import ask, needs_cluster, node_states, supervisor_state
+from slurm_env.daemons import node_answers
 from slurm_env.processes import ClusterError
 
 MUNGE_REFUSES_S = 300
@@ -47,7 +48,8 @@ def usable_nodes(at_least: int = 1) -> list[str]:
         for name, host in hosts.items()
         if host["power"] == "on"
         and not host["link"]["cut"]
-        and USABLE.fullmatch(states.get(name, ""))
+        and node_answers(state := states.get(name, "unknown"))
+        and "drain" not in state
     ]
     if len(usable) < at_least:
         found = f"nodes that can be used: {len(usable)}, wanted: {at_least}"

@@ -11,15 +11,15 @@ import json
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,12 @@ from slurm_env.processes import (
 
 LABS = Path(__file__).resolve().parent.parent / "labs"
 Progress = Callable[[str, float], None]
+NOT_RUNNING = "the class cluster is not running: start it with `workshop up`"
 _FOREIGN = "{} belongs to another user: set WORKSHOP_BASE to a folder of yours"
+
+
+class NotListening(ClusterError):
+    """Nobody listens on the control socket."""
 
 
 def cluster_dir() -> Path:
@@ -49,7 +54,8 @@ def cluster_dir() -> Path:
 def short_dir() -> Path:
     """A short folder for sockets, mode 700; its name follows from user and base folder."""
     key = hashlib.sha256(str(base_dir()).encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"workshop-{os.geteuid()}-{key}"
+    # Not TMPDIR: a terminal where that is set otherwise must find the same cluster.
+    return Path("/tmp") / f"workshop-{os.geteuid()}-{key}"
 
 
 def user_name() -> str:
@@ -136,13 +142,14 @@ def request(
                     if progress:
                         progress(message["progress"], message["after_s"])
     except (FileNotFoundError, ConnectionRefusedError):
-        raise ClusterError(
-            "the class cluster is not running: start it with `workshop up`"
-        ) from None
+        raise NotListening(NOT_RUNNING) from None
     except TimeoutError:
         raise ClusterError(
-            f"the supervisor gave no answer in {timeout_s:.0f} s. Log: {log}"
+            f"the supervisor gave no answer in {timeout_s:.0f} s. Log: {log}. Remedy: try again "
+            "later, or `workshop down` and `workshop up`"
         ) from None
+    except OSError as error:
+        raise ClusterError(f"talking to the supervisor failed: {error}. Log: {log}") from None
     raise ClusterError(f"the supervisor ended while it answered. Log: {log}\n{last_lines(log)}")
 
 
@@ -194,18 +201,16 @@ def up(
                         "`workshop down` first, then `workshop up` again"
                     )
             try:
-                request("status", timeout_s=20)
-            except ClusterError as error:
-                progress(f"the old supervisor does not answer ({error}); starting afresh", 0.0)
-                _kill(record)
-                record = None
+                # A busy supervisor is waited for; one that listens no more is replaced.
+                result = request("ensure", progress=progress, timeout_s=300, jupyter=jupyter)
+                return result | {"fresh": False, "why": record["why"]}
+            except NotListening:
+                progress("the old supervisor listens no more: starting afresh", 0.0)
         copy_workspace()
-        fresh = record is None
-        if fresh:
-            _clean_up_after_crash()
-            record = _start_supervisor(4 if nodes is None else nodes, accounting, progress)
-        result = request("ensure", progress=progress, jupyter=jupyter)
-        return result | {"fresh": fresh, "why": record["why"]}
+        _clean_up_after_crash()
+        record = _start_supervisor(4 if nodes is None else nodes, accounting, progress)
+        result = request("ensure", progress=progress, timeout_s=300, jupyter=jupyter)
+        return result | {"fresh": True, "why": record["why"]}
 
 
 def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -> dict[str, Any]:
@@ -218,11 +223,9 @@ def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -
     machine = probe_machine(os.environ.get("WORKSHOP_MODE"))
     spec = _spec(machine, nodes, accounting, version)
     short = short_dir()
-    if len(str(short)) > 70:  # a unix socket's path may have 107 bytes
-        raise ClusterError(f"{short} is too long a path for sockets: unset TMPDIR, or shorten it")
     short.mkdir(mode=0o700, exist_ok=True)
     if short.is_symlink() or short.stat().st_uid != os.geteuid():
-        raise ClusterError(f"{short} belongs to another user: set TMPDIR to a folder of yours")
+        raise ClusterError(f"{short} belongs to another user: set WORKSHOP_BASE to another folder")
     short.chmod(0o700)
     link = short / "c"
     link.unlink(missing_ok=True)
@@ -233,7 +236,9 @@ def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -
     inner_port = 8888 if spec.sealed else _free_port()
     _write_jupyter_settings(inner_port)
     log = cluster_dir() / "log" / "supervisor.log"
-    command = [sys.executable, "-m", "slurm_env.supervisor", "--spec", json.dumps(asdict(spec))]
+    # -P: no file of the working folder, such as a learner's random.py, stands in for a module.
+    command = [sys.executable, "-P", "-m", "slurm_env.supervisor"]
+    command += ["--spec", json.dumps(asdict(spec))]
     command += ["--abilities", ",".join(sorted(machine.abilities))]
     command += ["--listener", str(listener.fileno()), "--jupyter-port", str(inner_port)]
     if spec.sealed:
@@ -283,16 +288,9 @@ def _spec(machine: Machine, nodes: int, accounting: bool, version: tuple[int, in
         user=user_name(),
         nodes=nodes,
         accounting=accounting,
-        node_memory_mb=promised_memory_mb(nodes),
         slurm_version=version,
         **on_host,
     )
-
-
-def promised_memory_mb(nodes: int) -> int:
-    """Memory that each node offers: 4000 MB, or a share of 80 % of a small machine."""
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return max(1000, min(4000, memory_mb * 8 // 10 // nodes))
 
 
 def _loopback_facts(nodes: int) -> dict[str, Any]:
@@ -417,7 +415,8 @@ def down(progress: Progress) -> bool:
 def _kill(record: dict[str, Any]) -> None:
     """Kill a supervisor; in a sealed mode its namespace, and so the whole cluster, goes with it."""
     if alive(record["pid"], record["started"]):
-        os.kill(record["pid"], signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(record["pid"], signal.SIGKILL)
         log = cluster_dir() / "log" / "supervisor.log"
         gone = lambda: not alive(record["pid"], record["started"])  # noqa: E731
         wait_until(gone, timeout_s=10, what="the killed supervisor to end", log=log)
@@ -445,7 +444,7 @@ def enter_command() -> list[str]:
     """
     record = running()
     if record is None:
-        raise ClusterError("the class cluster is not running: start it with `workshop up`")
+        raise ClusterError(NOT_RUNNING)
     if inside() or record["mode"] == "loopback":
         return []
     process_1 = first_child(record["pid"])
@@ -467,7 +466,7 @@ def shell_command(command: str | None) -> list[str]:
         rcfile = cluster_dir() / "etc" / "bashrc"
         rcfile.write_text(
             "[ -f ~/.bashrc ] && . ~/.bashrc\n"
-            f"export PATH={Path(sys.executable).parent}:$PATH\n"
+            f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n"
             r"PS1='\u@\h:\w\$ '" + "\n"
         )
         return [*enter_command(), *words, "bash", "--rcfile", str(rcfile), "-i"]

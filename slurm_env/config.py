@@ -14,6 +14,8 @@ from pathlib import Path
 SUBNET = "10.77.0"
 HEAD_ADDRESS = f"{SUBNET}.1"
 CPUS_PER_NODE = 4
+# A promise as the CPUs are: a node's share of a small machine would not hold one rank of torch.
+MEMORY_PER_NODE_MB = 4000
 FAKE_GPUS_PER_NODE = 2
 DEBUG_NODES = 2
 MAX_NODES = 8
@@ -42,8 +44,6 @@ class ClusterSpec:
     """Number of compute nodes, 1 to 8."""
     accounting: bool
     """Whether slurmdbd and MariaDB run."""
-    node_memory_mb: int
-    """Memory that each node offers to jobs, in MB."""
     hostname: str = "head"
     """Name of the machine itself; loopback mode needs it, the other modes call it `head`."""
     loopback_address: str = "127.0.0.1"
@@ -81,6 +81,15 @@ class ClusterSpec:
             self.loopback_address != "127.0.0.1"
         )
         return "NoCtldInAddrAny" if elsewhere else "NoInAddrAny,NoCtldInAddrAny"
+
+    @property
+    def listening(self) -> str:
+        """Where daemons listen, for `workshop status`."""
+        if self.sealed:
+            return "inside the cluster's own network only"
+        if "NoInAddrAny" in self.binding:
+            return f"at {self.loopback_address} only, guarded by a munge key of its own"
+        return "slurmctld at 127.0.0.1's network only; slurmd at every address, guarded by munge"
 
     @property
     def node_names(self) -> list[str]:
@@ -190,7 +199,7 @@ def slurm_conf(spec: ClusterSpec) -> str:
         ]
     shape = (
         f"CPUs={CPUS_PER_NODE} Sockets=1 CoresPerSocket={CPUS_PER_NODE} ThreadsPerCore=1 "
-        f"RealMemory={spec.node_memory_mb} Gres=gpu:{FAKE_GPUS_PER_NODE} State=UNKNOWN"
+        f"RealMemory={MEMORY_PER_NODE_MB} Gres=gpu:{FAKE_GPUS_PER_NODE} State=UNKNOWN"
     )
     for i, name in enumerate(spec.node_names):
         if spec.sealed:
@@ -198,7 +207,7 @@ def slurm_conf(spec: ClusterSpec) -> str:
         else:
             where = f"NodeAddr={address} NodeHostname={spec.hostname} Port={spec.slurmd_ports[i]}"
         lines.append(f"NodeName={name} {where} {shape}")
-    memory_per_cpu = spec.node_memory_mb // CPUS_PER_NODE
+    memory_per_cpu = MEMORY_PER_NODE_MB // CPUS_PER_NODE
     lines += [
         f"PartitionName=debug Nodes=node[1-{debug_last}] MaxTime=5 DefaultTime=5 "
         f"MaxNodes={DEBUG_NODES} PriorityTier=10 DefMemPerCPU={memory_per_cpu} State=UP",

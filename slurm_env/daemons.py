@@ -7,7 +7,6 @@ when one has died. Every wait is bounded and names the log to read.
 
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -56,9 +55,23 @@ class Daemons:
         self._start_slurmctld(progress)
         # Nodes last: a slurmd that finds no controller asks again only seconds later.
         for host in self.hosts.values():
-            (self.root / "scratch" / host.name).mkdir(exist_ok=True)
-            host.power_on(self.environment)
+            self.power_on(host)
         self._wait_for_nodes(progress)
+
+    def power_on(self, host: Host) -> None:
+        """Switch a host on; a host that ran before has lost its jobs, and SLURM is told so.
+
+        Elsewhere SLURM sees that by a newer boot time; hosts here share the machine's. Without
+        this, a node that returns before it was missed would leave its jobs waiting for ever.
+        """
+        if host.running:
+            return
+        if host.ran_before:
+            host.power_off()  # in loopback mode tasks may have outlived a killed slurmd
+            down = ["scontrol", "update", f"nodename={host.name}", "state=down", "reason=power-cut"]
+            run(down, env=self.environment)
+        (self.root / "scratch" / host.name).mkdir(exist_ok=True)
+        host.power_on(self.environment)
 
     def running(self, name: str) -> bool:
         child = self.children.get(name)
@@ -144,10 +157,11 @@ class Daemons:
         )
         half.rename(self.root / "db" / "data")
 
-    def _mariadb(self, statement: str = "select 1") -> bool:
+    def _mariadb(self, statement: str = "select 1;") -> bool:
         socket = self.root / "db" / "mysqld.sock"
-        client = ["mariadb", "--no-defaults", "-S", str(socket), "-u", "root", "-e", statement]
-        return socket.exists() and run(client).returncode == 0
+        client = ["mariadb", "--no-defaults", "-S", str(socket), "-u", "root"]
+        # On standard input: a command line, and a password in it, can be read by everybody.
+        return socket.exists() and run(client, text=statement).returncode == 0
 
     def _start_slurmdbd(self, progress: Progress) -> None:
         self._wait_for("mariadbd", self._mariadb, log="mariadbd.log", timeout_s=60)
@@ -225,20 +239,18 @@ class Daemons:
     def _wait_for_nodes(self, progress: Progress) -> None:
         wanted = {name for name, host in self.hosts.items() if host.running and not host.link.cut}
         wait_until(
-            lambda: wanted <= self.usable_nodes(),
+            lambda: wanted <= self.answering_nodes(),
             timeout_s=60,
-            what=f"the nodes {', '.join(sorted(wanted))} to be usable",
+            what=f"the nodes {', '.join(sorted(wanted))} to answer",
             log=self.spec.logs / "slurmctld.log",
         )
         progress(f"{len(wanted)} nodes are up")
 
-    def usable_nodes(self) -> set[str]:
-        """Names of the nodes that are idle or work, and answer."""
+    def answering_nodes(self) -> set[str]:
+        """Names of the nodes that SLURM hears from, whatever work or maintenance they are in."""
         done = run(["sinfo", "-h", "-N", "-p", "main", "-o", "%N %T"], env=self.environment)
         lines = [line.split() for line in done.stdout.splitlines()]
-        return {
-            name for name, state in lines if re.fullmatch(r"idle|mixed|allocated|completing", state)
-        }
+        return {name for name, state in lines if node_answers(state)}
 
     # --- stopping -------------------------------------------------------------------------------
 
@@ -262,6 +274,11 @@ class Daemons:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait(timeout=5)
+
+
+def node_answers(state: str) -> bool:
+    """Whether a node in this state (sinfo's %T) is heard from: idle, planned, drained ..."""
+    return not (state.endswith("*") or state.startswith(("down", "unknown")))
 
 
 def write_configuration(spec: config.ClusterSpec) -> None:

@@ -5,7 +5,7 @@ joined to the others by a virtual cable (veth) into a bridge. Three modes, best 
 
   rootless   an ordinary user makes a user namespace and builds the whole cluster inside it
   root       the same without the user namespace
-  loopback   no namespaces allowed: every daemon runs on the machine itself, on 127.0.0.1
+  loopback   no namespaces allowed: every daemon runs on the machine itself, at its own address
 
 The functions below run either before the cluster exists (`probe_machine`) or inside its outer
 namespace, where the supervisor has the right to use ip, tc and mount.
@@ -116,6 +116,7 @@ class Host:
     spec: config.ClusterSpec
     link: Link = field(default_factory=Link)
     process: subprocess.Popen | None = None
+    ran_before: bool = False
 
     @property
     def running(self) -> bool:
@@ -148,6 +149,7 @@ class Host:
             else ["setpriv", "--pdeathsig", "KILL"]
         )
         command = [*wrapper, "--", *command]
+        self.ran_before = True
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -19,8 +19,9 @@ def run(
     check: bool = False,
     timeout_s: float = 20,
     env: dict[str, str] | None = None,
+    text: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a short command and keep what it prints; one that hangs ends with code 124.
+    """Run a short command on `text` and keep what it prints; one that hangs ends with code 124.
 
     Raises:
         ClusterError: `check` is set and the command failed; it says which and what it printed.
@@ -32,7 +33,7 @@ def run(
             text=True,
             timeout=timeout_s,
             env=env,
-            stdin=subprocess.DEVNULL,
+            input=text,
         )
     except FileNotFoundError as error:
         if check:
@@ -87,8 +88,8 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def alive(pid: int, started: int) -> bool:
-    return start_time(pid) == started
+def alive(pid: int, started: int | None) -> bool:
+    return started is not None and start_time(pid) == started
 
 
 def first_child(pid: int) -> int | None:
@@ -98,6 +99,18 @@ def first_child(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return int(children[0]) if children else None
+
+
+def fetch_local(url: str, *, timeout_s: float) -> None:
+    """Ask a server on this machine for a page, past any proxy that the environment names.
+
+    Raises:
+        OSError: no answer, or not the page.
+    """
+    # Imported here: most commands never speak HTTP, and it takes a while to load.
+    from urllib.request import ProxyHandler, build_opener
+
+    build_opener(ProxyHandler({})).open(url, timeout=timeout_s).close()
 
 
 def kill_marked(marks: dict[str, str], logs: str) -> list[int]:

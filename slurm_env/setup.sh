@@ -22,7 +22,8 @@ esac
 number=0
 
 # step TITLE REMEDY COMMAND...: run it with its output in a log; show time, and on a terminal the
-# log's last line while it runs.
+# log's last line while it runs. A failed step ends the set-up, but for one whose REMEDY begins with
+# "optional:".
 step() {
     local title=$1 remedy=$2 log started line
     shift 2
@@ -30,9 +31,11 @@ step() {
     log=$logs/$number-${title// /-}.log
     started=$SECONDS
     printf '[%d/%d] %s ...' "$number" "$steps" "$title"
+    set -m # a process group of its own, so that an interrupt ends all of it
     "$@" >"$log" 2>&1 </dev/null &
     local job=$!
-    trap 'kill "$job" 2>/dev/null; echo; echo "interrupted; log: $log"; exit 130' INT TERM
+    set +m
+    trap 'kill -- "-$job" 2>/dev/null; echo; echo "interrupted; log: $log"; exit 130' INT TERM
     while kill -0 "$job" 2>/dev/null; do
         if [ -t 1 ]; then
             line=$(tail -n 1 "$log" 2>/dev/null | tr -d '\r' | cut -c1-60)
@@ -52,6 +55,7 @@ step() {
     printf ' FAILED after %d s\n' $((SECONDS - started))
     tail -n 15 "$log" | sed 's/^/    /'
     printf 'What failed: %s\nLog: %s\nRemedy: %s\n' "$title" "$PWD/$log" "$remedy"
+    case $remedy in optional:*) return 0 ;; esac
     exit 1
 }
 
@@ -124,16 +128,22 @@ system_packages() {
         echo "There is no Python 3.11 or newer with venv here: stopped."
         exit 1
     fi
-    echo "SLURM is there; going on without accounting (no sacct, no limits)."
-    accounting=(--no-accounting)
+    case $missing in
+        *slurmdbd* | *mariadb-server*)
+            echo "SLURM is there; going on without accounting (no sacct, no limits)."
+            accounting=(--no-accounting) ;;
+    esac
+    case $missing in
+        *iproute2*) echo "Without ip and tc nodes can't be hosts of their own: loopback mode." ;;
+    esac
     fine "system packages" "without: $missing"
 }
 
 install_python_packages() { # extras
     local python
     python=$(find_python) || { echo "no Python 3.11 or newer with venv"; return 1; }
-    # A venv whose Python has gone (an upgraded system) is made anew.
-    .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv || return 1
+    # A venv that is half made, or whose Python has gone (an upgraded system), is made anew.
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv || return 1
     .venv/bin/python -m pip install --disable-pip-version-check -e ".$1" || return 1
     stamp "$1" >.venv/stamp
 }
@@ -149,7 +159,7 @@ python_packages() { # extras; what `dev` installed serves `lab` too
         fi
     done
     step "python packages" \
-        "check the network and the disk (2 GB in .venv), then run the same command again" \
+        "check network and disk (.venv takes 2 GB, 7 with torch's CUDA build); run it again" \
         install_python_packages "$1"
 }
 
@@ -168,7 +178,8 @@ if [ "$what" = dev ]; then
         fine "browser for tests" "$(have chromium && echo there || echo "none: those tests are skipped")"
     else
         # shellcheck disable=SC2086
-        step "browser for tests" "sudo apt-get install -y $browser_packages" \
+        step "browser for tests" \
+            "optional: without chromium the browser tests are skipped (Ubuntu has it as a snap only)" \
             install_packages $browser_packages
     fi
 fi

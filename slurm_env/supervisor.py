@@ -53,7 +53,7 @@ class Supervisor:
 
     def _start_jupyter(self) -> None:
         folder = os.environ["WORKSHOP_JUPYTER"]
-        command = [sys.executable, "-m", "jupyterlab", "--config"]
+        command = [sys.executable, "-P", "-m", "jupyterlab", "--config"]
         command.append(f"{folder}/config/jupyter_server_config.py")
         self.daemons.spawn("jupyterlab", command)
 
@@ -68,6 +68,7 @@ class Supervisor:
         return {
             "mode": self.spec.mode,
             "accounting": self.spec.accounting,
+            "listening": self.spec.listening,
             "abilities": sorted(self.abilities),
             "daemons": {name: self.daemons.running(name) for name in names},
             "nodes": nodes,
@@ -78,12 +79,8 @@ class Supervisor:
         host = self._host(name)
         if power == "off":
             host.power_off()
-        elif not host.running:
-            # A node that is back before it was missed has lost its jobs all the same. SLURM sees
-            # that by a newer boot time; hosts here share the machine's, so it has to be told.
-            down = ["scontrol", "update", f"nodename={name}", "state=down", "reason=power-cut"]
-            run(down, env=self.daemons.environment)
-            host.power_on(self.daemons.environment)
+        else:
+            self.daemons.power_on(host)
         return {}
 
     def link(self, progress: Progress, *, name: str, state: str) -> dict[str, Any]:
@@ -140,8 +137,8 @@ class Supervisor:
                     connection.settimeout(10)
                     try:
                         self._answer(connection)
-                    except (OSError, ValueError):
-                        # The caller went away or sent no JSON: the class goes on.
+                    except (OSError, ValueError, TypeError, KeyError):
+                        # The caller went away or sent no request: the class goes on.
                         print(traceback.format_exc(), flush=True)
         control.unlink(missing_ok=True)
 
@@ -162,8 +159,15 @@ class Supervisor:
             print(f"  {time.monotonic() - started:.2f} s {text}", flush=True)
             send(progress=text, after_s=time.monotonic() - started)
 
-        action: Callable[..., dict] = getattr(self, request.pop("do"))
+        actions: dict[str, Callable[..., dict]] = {
+            action.__name__: action
+            for action in (self.ensure, self.status, self.node, self.link, self.down)
+        }
+        do = request.pop("do")
         try:
+            if do not in actions:
+                raise ValueError(f"this cluster was started by another version: no {do!r} in it")
+            action = actions[do]
             send(end=True, ok=True, result=action(progress, **request))
         except (ClusterError, ValueError) as error:
             print(f"refused: {error}", flush=True)
@@ -239,6 +243,9 @@ def main() -> None:
     parser.add_argument("--listener", type=int, help="file descriptor of the socket for JupyterLab")
     parser.add_argument("--jupyter-port", type=int, default=JUPYTER_PORT_INSIDE)
     args = parser.parse_args()
+    # A shell script's background command ignores these, and so would every terminal inside.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     _reap_as_process_1()
     lists = {name: tuple(args.spec[name]) for name in ("slurmd_ports", "slurm_version")}
     spec = config.ClusterSpec(**args.spec | lists)
@@ -252,7 +259,6 @@ def main() -> None:
             target=offer_jupyter, args=(listener, args.jupyter_port), daemon=True
         )
         offer.start()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that said `up` may close
     supervisor = Supervisor(spec, args.jupyter_port, set(args.abilities.split(",")) - {""})
     supervisor.serve(Path(spec.root).parent / "control.sock")
 

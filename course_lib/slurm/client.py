@@ -124,11 +124,6 @@ class Job:
         """
         return job_status(self.job_id)
 
-    def fate(self) -> JobStatus | None:
-        """Return how the job ended, or None while it waits or runs."""
-        status = self.status()
-        return status if status.ended else None
-
     def cancel(self) -> None:
         """Take the job out of the queue, or end it if it runs."""
         run_command(["scancel", str(self.job_id)])

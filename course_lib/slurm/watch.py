@@ -9,6 +9,7 @@ starts anew. So the end is only an end when SLURM says so, and the progress bar 
 """
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -148,6 +149,8 @@ def end_report(job: Job, status: JobStatus) -> str:
         lines.append(
             f"held-out loss {result['val_loss_first']:.3f} -> {result['val_loss_last']:.3f} nats"
         )
+        if result.get("sample"):
+            lines.append(f"the model writes:\n{textwrap.indent(result['sample'], '    ')}")
     elif status.succeeded:
         lines.append("but it left no result.json: did the training really run to its end?")
     else:

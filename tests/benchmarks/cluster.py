@@ -58,6 +58,11 @@ def main() -> None:
             report("down, with accounting", times_s["down"], 5)
             report("down, without accounting", times_s["down bare"], 5)
             report("srun -N4 hostname", times_s["srun"], 1)
+            with_lab_s = []
+            for _ in range(3):
+                workshop("up", "--wait-jupyter")
+                with_lab_s.append(seconds("down"))
+            report("down, with JupyterLab", with_lab_s, 5)
             workshop("up", "--no-jupyter", "--no-accounting")
             if json.loads(workshop("status", "--json"))["mode"] == "loopback":
                 print("loopback mode: no links to measure")

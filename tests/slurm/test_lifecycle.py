@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -73,16 +74,68 @@ def test_up_mends_a_killed_daemon(cluster: Cluster, daemon: str) -> None:
     cluster.shell("sacct -X")
 
 
-def test_up_mends_a_killed_slurmd(cluster: Cluster) -> None:
-    pids = cluster.pids("slurmd")
-    os.kill(pids[-1], signal.SIGKILL)
+def test_up_mends_a_killed_slurmd_and_its_job_is_requeued(cluster: Cluster) -> None:
+    job = cluster.shell("sbatch --parsable --requeue -N4 -t 5 --wrap 'srun sleep 300'").strip()
+    wait_for(lambda: len(cluster.pids("sleep")) == 4, 30, "the job to run on four nodes")
+    os.kill(cluster.pids("slurmd")[-1], signal.SIGKILL)
     wait_for(
         lambda: "off" in [node["power"] for node in cluster.status()["nodes"].values()],
         5,
         "the supervisor to notice",
     )
     cluster.up()
+    wait_for(
+        lambda: cluster.shell(f"squeue -h -j {job} -o %T").strip() == "PENDING",
+        30,
+        "the job to be requeued",
+    )
+    cluster.shell(f"scancel {job}")
+    wait_for(lambda: cluster.pids("sleep") == [], 30, "the job's processes to end")
+    wait_for(lambda: set(cluster.states().values()) == {"idle"}, 60, "all nodes to be idle")
     assert len(cluster.shell("srun -N4 hostname").split()) == 4
+
+
+def test_up_accepts_nodes_that_somebody_has_drained(cluster: Cluster) -> None:
+    cluster.shell("scontrol update nodename=node1 state=drain reason=lesson")
+    try:
+        cluster.up()
+    finally:
+        cluster.shell("scontrol update nodename=node1 state=resume")
+    wait_for(lambda: cluster.states()["node1"] == "idle", 60, "node1 to be used again")
+
+
+def test_nonsense_on_the_control_socket_does_not_end_the_class(cluster: Cluster) -> None:
+    control = Path(cluster.shell("dirname $WORKSHOP_CLUSTER").strip(), "control.sock")
+    for line in (b"\n", b"[]\n", b"{}\n", b'{"do": "serve"}\n', b'{"do": "node"}\n'):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(control))
+            connection.sendall(line)
+            connection.recv(1000)
+    assert cluster.status()["running"]
+
+
+def test_a_shell_opens_in_the_workspace(cluster: Cluster) -> None:
+    words = [cluster.person.python, "-m", "slurm_env", "shell"]
+    done = subprocess.run(
+        [*cluster.person.prefix, *words],
+        env=cluster.person.environment | cluster.environment,
+        input="pwd; command -v workshop python ls; exit 4\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stdout.startswith(f"{cluster.base}/workspace\n")
+    assert len(done.stdout.split("\n")) == 5
+
+
+def test_files_of_the_working_folder_stand_in_for_no_module(cluster: Cluster) -> None:
+    (cluster.base / "workspace" / "argparse.py").write_text("raise SystemExit('shadowed')\n")
+    try:
+        line = 'cd "$WORKSHOP_BASE/workspace" && python -P -m course_lib.cli status'
+        assert "shadowed" not in cluster.shell(line)
+    finally:
+        (cluster.base / "workspace" / "argparse.py").unlink()
 
 
 def test_wrong_words_are_answered_with_a_remedy(cluster: Cluster) -> None:
@@ -121,6 +174,7 @@ def test_whole_life_leaves_nothing_behind(mode: str, people, place: Path) -> Non
         cluster.up("--nodes", "2", "--no-accounting")
         assert cluster.shell("srun -N2 hostname").count("\n") == 2
         assert cluster.base.stat().st_mode & 0o777 == 0o700
+        short = Path(cluster.shell("dirname $WORKSHOP_CLUSTER").strip())
         assert "sacct" in cluster.workshop("status").stdout
         cluster.shell("sbatch --parsable -N2 --requeue --wrap 'srun sleep 600'")
         wait_for(lambda: "mixed" in cluster.states().values(), 20, "the job to start")
@@ -148,7 +202,8 @@ def test_whole_life_leaves_nothing_behind(mode: str, people, place: Path) -> Non
     left = cluster.pids("")
     assert left == []
     assert _machine_state() == before
-    assert not list(cluster.base.rglob("*.sock"))
+    assert [path for path in cluster.base.rglob("*") if path.is_socket()] == []
+    assert not short.exists()
     assert cluster.workshop("status").returncode == 1
     assert cluster.workshop("down").returncode == 0
     shutil.rmtree(cluster.base)

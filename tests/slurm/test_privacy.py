@@ -21,10 +21,13 @@ def test_files_and_sockets_are_the_owners_alone(cluster: Cluster) -> None:
 @pytest.mark.skipif(not AS_ROOT, reason="needs root to become a second user")
 def test_another_user_can_neither_see_nor_submit(cluster: Cluster, people) -> None:
     stranger = people[1]
+    # A stranger who can run nothing would prove nothing.
+    assert stranger.run("id", "-un").stdout.strip() == stranger.name
     conf = cluster.shell("echo $SLURM_CONF").strip()
     for command in ("sinfo", "squeue", "srun hostname"):
         done = stranger.run("sh", "-c", f'SLURM_CONF="{conf}" timeout 5 {command}', timeout_s=60)
         assert done.returncode != 0
+        assert "not found" not in done.stderr
         assert "node1" not in done.stdout
     # Even with the configuration told: no daemon listens where a stranger could reach it with it.
     text = (cluster.base / "cluster" / "etc" / "slurm.conf").read_text()
@@ -35,6 +38,7 @@ def test_another_user_can_neither_see_nor_submit(cluster: Cluster, people) -> No
         TEXT=text,
         timeout_s=60,
     )
+    assert stranger.run("sh", "-c", "grep -c ClusterName ~/slurm.conf").stdout == "1\n"
     assert copied.returncode != 0
     assert "uid=" not in copied.stdout
 

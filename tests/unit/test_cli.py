@@ -113,7 +113,7 @@ def test_an_unreachable_slurm_is_exit_code_1(inside, monkeypatch, capsys):
 def test_cluster_commands_are_handed_to_slurm_env(outside, command):
     with pytest.raises(HandedOver):
         cli.main([command, "--nodes", "3"])
-    assert outside == [[sys.executable, "-m", "slurm_env", command, "--nodes", "3"]]
+    assert outside == [[sys.executable, "-P", "-m", "slurm_env", command, "--nodes", "3"]]
 
 
 def test_submit_outside_goes_to_the_login_node_with_absolute_paths(outside, monkeypatch, tmp_path):
@@ -131,13 +131,13 @@ def test_submit_outside_goes_to_the_login_node_with_absolute_paths(outside, monk
     with pytest.raises(HandedOver):
         cli.main(args)
     ((*start, line),) = outside
-    assert start == [sys.executable, "-m", "slurm_env", "shell", "-c"]
+    assert start == [sys.executable, "-P", "-m", "slurm_env", "shell", "-c"]
     # the shell on the other side must read the same words
     show = f"python() {{ printf '%s\\n' \"$@\"; }}; {line.replace(sys.executable, 'python', 1)}"
     read = subprocess.run(["bash", "-c", show], capture_output=True, text=True, timeout=20).stdout
     corpus = os.path.join(os.getcwd(), "my texts")
     inside = ["submit", "nano", "--nodes", "2", "--corpus", corpus, "--train.sample-prompt", "a b"]
-    assert read.splitlines() == ["-m", "course_lib.cli", *inside]
+    assert read.splitlines() == ["-P", "-m", "course_lib.cli", *inside]
 
 
 @pytest.mark.parametrize("args", [["jobs"], ["watch", "12"]])

@@ -14,7 +14,6 @@ SPECS = {
         user="ada",
         nodes=4,
         accounting=True,
-        node_memory_mb=4000,
     ),
     "loopback_small": ClusterSpec(
         mode="loopback",
@@ -22,7 +21,6 @@ SPECS = {
         user="ada",
         nodes=1,
         accounting=False,
-        node_memory_mb=2500,
         hostname="laptop",
         slurmctld_port=40001,
         slurmdbd_port=40002,
@@ -63,14 +61,12 @@ def test_jupyter_settings() -> None:
 @pytest.mark.parametrize("nodes", [0, 9])
 def test_number_of_nodes_is_refused_with_the_range(nodes: int) -> None:
     with pytest.raises(ValueError, match="1 to 8"):
-        ClusterSpec(
-            mode="root", root="/r", user="u", nodes=nodes, accounting=False, node_memory_mb=1
-        )
+        ClusterSpec(mode="root", root="/r", user="u", nodes=nodes, accounting=False)
 
 
 def test_a_root_with_a_space_is_refused() -> None:
     with pytest.raises(ValueError, match="space"):
-        ClusterSpec(mode="root", root="/a b", user="u", nodes=1, accounting=False, node_memory_mb=1)
+        ClusterSpec(mode="root", root="/a b", user="u", nodes=1, accounting=False)
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,15 @@ export TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE='[rank ${rank}] '
 # Without this, every lost connection prints a page of C++ frames over the real error.
 export TORCH_CPP_LOG_LEVEL=ERROR
 
+# No file in the run folder stands in for a module of Python's.
+export PYTHONSAFEPATH=1
+
 # Ranks meet at the first node. Its address comes from SLURM, as a node's name need not
-# be known to the network. Job ids differ, so that two jobs never share a port.
+# be known to the network. The port follows from the job id, so that jobs don't share
+# one, and lies below those that the system deals out itself.
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 address=$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
-port=$((20000 + SLURM_JOB_ID % 20000))
+port=$((20000 + SLURM_JOB_ID % 12000))
 
 # One torchrun on each node starts the node's ranks; if one fails, srun ends them all.
 srun --nodes=2 --ntasks=2 --ntasks-per-node=1 \
