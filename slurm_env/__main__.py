@@ -74,7 +74,7 @@ def command_up(args: argparse.Namespace) -> int:
     result = cluster.up(
         nodes=args.nodes, accounting=args.accounting, jupyter=args.jupyter, progress=_say
     )
-    done = "is up" if result["fresh"] else "was up; what was dead runs again"
+    done = "is up" if result["fresh"] else "was up already; whatever was dead runs again"
     print(f"The class cluster {done} ({time.monotonic() - started:.1f} s).")
     link = cluster.jupyter_link()
     if args.jupyter and link:

@@ -89,7 +89,10 @@ class ClusterSpec:
             return "inside the cluster's own network only"
         if "NoInAddrAny" in self.binding:
             return f"at {self.loopback_address} only, guarded by a munge key of its own"
-        return "slurmctld at 127.0.0.1's network only; slurmd at every address, guarded by munge"
+        return (
+            f"slurmctld at {self.loopback_address} only, slurmd and srun at every address of this "
+            "machine, guarded by a munge key of their own"
+        )
 
     @property
     def node_names(self) -> list[str]:
