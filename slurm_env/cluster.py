@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pwd
-import secrets
 import shlex
 import shutil
 import signal
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.places import base_dir, workspace_dir
-from slurm_env import config, daemons
+from slurm_env import config, daemons, notebooks
 from slurm_env.hosts import Machine, probe_machine, unshare_command
 from slurm_env.processes import (
     ClusterError,
@@ -37,7 +36,6 @@ from slurm_env.processes import (
     wait_until,
 )
 
-LABS = Path(__file__).resolve().parent.parent / "labs"
 Progress = Callable[[str, float], None]
 NOT_RUNNING = "the class cluster is not running: start it with `workshop up`"
 _FOREIGN = "{} belongs to another user: set WORKSHOP_BASE to a folder of yours"
@@ -206,7 +204,7 @@ def up(
                 return result | {"fresh": False, "why": record["why"]}
             except NotListening:
                 progress("the old supervisor listens no more: starting afresh", 0.0)
-        copy_workspace()
+        notebooks.copy_workspace()
         _clean_up_after_crash()
         record = _start_supervisor(4 if nodes is None else nodes, accounting, progress)
         result = request("ensure", progress=progress, timeout_s=300, jupyter=jupyter)
@@ -232,9 +230,9 @@ def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -
     link.symlink_to(cluster_dir())
     daemons.write_configuration(spec)
 
-    listener = _jupyter_listener()
+    listener = notebooks.open_listener((_record() or {}).get("jupyter_port", 0))
     inner_port = 8888 if spec.sealed else _free_port()
-    _write_jupyter_settings(inner_port)
+    notebooks.write_settings(inner_port)
     log = cluster_dir() / "log" / "supervisor.log"
     # -P: no file of the working folder, such as a learner's random.py, stands in for a module.
     command = [sys.executable, "-P", "-m", "slurm_env.supervisor"]
@@ -264,7 +262,7 @@ def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -
         "jupyter_port": listener.getsockname()[1],
     }
     listener.close()
-    _write_private(cluster_dir() / "supervisor.json", json.dumps(record, indent=1))
+    notebooks.write_private(cluster_dir() / "supervisor.json", json.dumps(record, indent=1))
     wait_until(
         lambda: process.poll() is not None or control.exists(),
         timeout_s=20,
@@ -319,73 +317,13 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _jupyter_listener() -> socket.socket:
-    """Open the socket that the browser connects to; last time's port, so that links stay good."""
-    record = _record() or {}
-    for port in (record.get("jupyter_port", 0), 0):
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError:
-            listener.close()
-            continue
-        listener.listen(64)
-        return listener
-    raise ClusterError("no free port at 127.0.0.1 for JupyterLab")
-
-
-def _write_jupyter_settings(port: int) -> None:
-    folder = base_dir() / "jupyter"
-    (folder / "config" / "labconfig").mkdir(parents=True, exist_ok=True)
-    token = folder / "token"
-    if not token.exists():
-        _write_private(token, secrets.token_urlsafe(18))
-    text = config.jupyter_config(
-        port=port,
-        token=token.read_text(),
-        workspace=str(workspace_dir()),
-        start_page=_start_page(),
-        as_root=os.geteuid() == 0,
-    )
-    _write_private(folder / "config" / "jupyter_server_config.py", text)
-    overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
-    overrides.write_text(config.jupyterlab_overrides())
-
-
-def _start_page() -> str:
-    name = "start_here.ipynb"
-    return f"/lab/tree/{name}" if (workspace_dir() / name).exists() else "/lab"
-
-
-def _write_private(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    new.touch(mode=0o600)
-    new.write_text(text)
-    os.replace(new, path)
-
-
-def copy_workspace() -> list[str]:
-    """Copy each lab's notebook into the workspace once; what is there stays as it is."""
-    workspace_dir().mkdir(parents=True, exist_ok=True)
-    copied = []
-    for notebook in sorted(LABS.glob("*/*.ipynb")):
-        target = workspace_dir() / notebook.name
-        if not target.exists():
-            half = target.with_name(f".{target.name}.new")
-            shutil.copyfile(notebook, half)
-            os.replace(half, target)
-            copied.append(target.name)
-    return copied
-
-
 def jupyter_link(page: str | None = None) -> str | None:
     """Give the link to JupyterLab with its token, to start_here unless told; None if none runs."""
     record = running()
     token = base_dir() / "jupyter" / "token"
     if record is None or not token.exists():
         return None
-    page = page or _start_page()
+    page = page or notebooks.start_page()
     return f"http://127.0.0.1:{record['jupyter_port']}{page}?token={token.read_text()}"
 
 
