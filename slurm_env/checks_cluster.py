@@ -15,7 +15,6 @@ from slurm_env import cluster, config
 from slurm_env.checks import FAILED, OK, SKIPPED, WARNING, Check, Finding, Trouble, one_line
 from slurm_env.daemons import node_answers
 from slurm_env.processes import ClusterError, fetch_local, run
-from slurm_env.supervisor import JUPYTER_PORT_INSIDE
 
 NOT_RUNNING = Finding(
     SKIPPED, "the class cluster is not running (workshop up)", "`workshop up` starts it."
@@ -178,7 +177,7 @@ def jupyter(spec: config.ClusterSpec) -> Finding:
     if link is None or "jupyterlab" not in supervisor_state()["daemons"]:
         return Finding(SKIPPED, "it was not started (--no-jupyter)", "`workshop up` starts it.")
     if cluster.inside() and spec.sealed:
-        link = re.sub(r":\d+/", f":{JUPYTER_PORT_INSIDE}/", link, count=1)
+        link = re.sub(r":\d+/", f":{config.JUPYTER_PORT_INSIDE}/", link, count=1)
     start = time.monotonic()
     try:
         fetch_local(link, timeout_s=30)

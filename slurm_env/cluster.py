@@ -231,7 +231,7 @@ def _start_supervisor(nodes: int, accounting: bool | None, progress: Progress) -
     daemons.write_configuration(spec)
 
     listener = notebooks.open_listener((_record() or {}).get("jupyter_port", 0))
-    inner_port = 8888 if spec.sealed else _free_port()
+    inner_port = config.JUPYTER_PORT_INSIDE if spec.sealed else _free_port()
     notebooks.write_settings(inner_port)
     log = cluster_dir() / "log" / "supervisor.log"
     # -P: no file of the working folder, such as a learner's random.py, stands in for a module.
@@ -341,9 +341,7 @@ def down(progress: Progress) -> bool:
         if record:
             try:
                 request("down", progress=progress, timeout_s=30)
-                log = cluster_dir() / "log" / "supervisor.log"
-                gone = lambda: not alive(record["pid"], record["started"])  # noqa: E731
-                wait_until(gone, timeout_s=10, what="the supervisor to end", log=log)
+                _wait_for_end(record)
             except ClusterError as error:
                 progress(f"no orderly stop ({error}): killing it", 0.0)
         _clean_up_after_crash()
@@ -355,9 +353,16 @@ def _kill(record: dict[str, Any]) -> None:
     if alive(record["pid"], record["started"]):
         with suppress(ProcessLookupError):
             os.kill(record["pid"], signal.SIGKILL)
-        log = cluster_dir() / "log" / "supervisor.log"
-        gone = lambda: not alive(record["pid"], record["started"])  # noqa: E731
-        wait_until(gone, timeout_s=10, what="the killed supervisor to end", log=log)
+        _wait_for_end(record)
+
+
+def _wait_for_end(record: dict[str, Any]) -> None:
+    wait_until(
+        lambda: not alive(record["pid"], record["started"]),
+        timeout_s=10,
+        what="the supervisor to end",
+        log=cluster_dir() / "log" / "supervisor.log",
+    )
 
 
 def _clean_up_after_crash() -> None:

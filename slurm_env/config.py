@@ -13,6 +13,7 @@ from pathlib import Path
 
 SUBNET = "10.77.0"
 HEAD_ADDRESS = f"{SUBNET}.1"
+JUPYTER_PORT_INSIDE = 8888
 CPUS_PER_NODE = 4
 # A promise as the CPUs are: a node's share of a small machine would not hold one rank of torch.
 MEMORY_PER_NODE_MB = 4000

@@ -132,9 +132,7 @@ class Host:
         return f"ws-{self.name}"
 
     def power_on(self, environment: dict[str, str]) -> None:
-        """Start the host and plug its cable in. Returns before slurmd registers."""
-        if self.running:
-            return
+        """Start the host, which is off, and plug its cable in; returns before slurmd registers."""
         # A host that boots forgets: a job id used again after a crash must not meet the credential
         # that slurmd revoked for its first bearer.
         spool = Path(self.spec.root, "spool", self.name)

@@ -29,17 +29,14 @@ from slurm_env.daemons import Daemons, Progress
 from slurm_env.hosts import parse_link
 from slurm_env.processes import ClusterError, run
 
-JUPYTER_PORT_INSIDE = 8888
-
 
 class Supervisor:
     """Answers requests; owns the daemons and JupyterLab."""
 
-    def __init__(self, spec: config.ClusterSpec, jupyter_port: int, abilities: set[str]) -> None:
+    def __init__(self, spec: config.ClusterSpec, abilities: set[str]) -> None:
         self.spec = spec
         self.abilities = abilities
         self.daemons = Daemons(spec, dict(os.environ))
-        self.jupyter_port = jupyter_port
         self.stopping = False
 
     # --- requests: each returns what the caller prints ------------------------------------------
@@ -241,7 +238,7 @@ def main() -> None:
     parser.add_argument("--spec", type=json.loads, required=True, help="ClusterSpec as JSON")
     parser.add_argument("--abilities", default="", help="what probe_machine found, comma-separated")
     parser.add_argument("--listener", type=int, help="file descriptor of the socket for JupyterLab")
-    parser.add_argument("--jupyter-port", type=int, default=JUPYTER_PORT_INSIDE)
+    parser.add_argument("--jupyter-port", type=int, default=config.JUPYTER_PORT_INSIDE)
     args = parser.parse_args()
     # A shell script's background command ignores these, and so would every terminal inside.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
@@ -259,7 +256,7 @@ def main() -> None:
             target=offer_jupyter, args=(listener, args.jupyter_port), daemon=True
         )
         offer.start()
-    supervisor = Supervisor(spec, args.jupyter_port, set(args.abilities.split(",")) - {""})
+    supervisor = Supervisor(spec, set(args.abilities.split(",")) - {""})
     supervisor.serve(Path(spec.root).parent / "control.sock")
 
 
