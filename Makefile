@@ -1,5 +1,5 @@
 # Two commands do it all: `make lab` opens the class, `make test` proves the kit. CI runs the same.
-.PHONY: setup lab down dev test check labs bench
+.PHONY: setup lab down dev test parity check labs bench
 
 python := .venv/bin/python
 workshop := .venv/bin/workshop
@@ -18,6 +18,9 @@ dev:              ## setup, and what the tests and checks need
 
 test: dev         ## every test; the tests start and stop their own clusters
 	@$(python) -m pytest tests
+
+parity: dev       ## the proofs of parallel training alone; prints their tables
+	@$(python) -m pytest tests/parity
 
 check: dev        ## format, lint (notebooks too), types, layers
 	@.venv/bin/ruff format --check .

@@ -18,7 +18,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from tyro.conf import Positional
@@ -43,6 +44,8 @@ RUN_COMMANDS = {
     "watch": "Follow a job to its end",
     "train": "Train here, without SLURM",
     "data": "Prepare a corpus and its tokenizer",
+    "export": "Write a trained model as a Hugging Face GPT-2 folder",
+    "import": "Make a run folder of a Hugging Face GPT-2 folder",
 }
 
 
@@ -56,6 +59,8 @@ class SubmitOptions:
     """Ranks (processes) on each node."""
     time: str | None = None
     """Time limit: whole minutes or HH:MM:SS; left out, the site's."""
+    max_restarts: int = 0
+    """How often torchrun starts the ranks again, from the last checkpoint, if one dies."""
     watch: bool = False
     """Follow the job to its end."""
     dry_run: bool = False
@@ -68,6 +73,8 @@ class SubmitOptions:
     """Partition, instead of the site's."""
     corpus: str | None = None
     """Folder of text to learn from; short for --data.corpus."""
+    on_nonfinite: Literal["stop", "skip"] | None = None
+    """What to do at a loss that is no number; short for --train.on-nonfinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +83,12 @@ class TrainOptions:
 
     ranks: int = 1
     """Processes on this machine; more than one are started by torchrun."""
+    max_restarts: int = 0
+    """How often torchrun starts the ranks again, from the last checkpoint, if one dies."""
     corpus: str | None = None
     """Folder of text to learn from; short for --data.corpus."""
+    on_nonfinite: Literal["stop", "skip"] | None = None
+    """What to do at a loss that is no number; short for --train.on-nonfinite."""
 
 
 T = TypeVar("T")
@@ -128,10 +139,14 @@ def submit(args: list[str]) -> int:
     from course_lib.places import runs_dir
     from course_lib.slurm.client import plan_submission
 
-    nodes, ntasks_per_node = options.nodes, options.ntasks_per_node
-    submission = plan_submission(
-        run, site=site, nodes=nodes, ntasks_per_node=ntasks_per_node, time_limit_s=time_limit_s
-    )
+    request: dict[str, Any] = {
+        "site": site,
+        "nodes": options.nodes,
+        "ntasks_per_node": options.ntasks_per_node,
+        "time_limit_s": time_limit_s,
+        "max_restarts": options.max_restarts,
+    }
+    submission = plan_submission(run, **request)
     if options.dry_run:
         print(submission.script(runs_dir() / f"{run.name}-YYYYMMDD-HHMMSS"), end="")
         return 0
@@ -140,9 +155,7 @@ def submit(args: list[str]) -> int:
 
     from course_lib.experiment import start_run
 
-    job = start_run(
-        run, site=site, nodes=nodes, ntasks_per_node=ntasks_per_node, time_limit_s=time_limit_s
-    )
+    job = start_run(run, **request)
     if options.watch:
         from course_lib.slurm.watch import watch_job
 
@@ -154,7 +167,7 @@ def submit(args: list[str]) -> int:
 def train(args: list[str]) -> int:
     """Run `workshop train PRESET ...`."""
     options, run = _parse_run("train", args, TrainOptions())
-    from course_lib.config import check_layout
+    from course_lib.layout import check_layout
 
     check_layout(run, options.ranks)
     from course_lib.runlog import create_run_dir
@@ -164,8 +177,10 @@ def train(args: list[str]) -> int:
     run_dir = create_run_dir(run)
     print(f"run folder: {run_dir}", flush=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.ranks}"]
+    launcher.append(f"--max-restarts={options.max_restarts}")
     trainer = ["-m", "course_lib.train", str(run_dir)]
-    argv = [sys.executable, *(launcher if options.ranks > 1 else []), *trainer]
+    alone = options.ranks == 1 and not options.max_restarts
+    argv = [sys.executable, *([] if alone else launcher), *trainer]
     return subprocess.run(argv, check=False).returncode
 
 
@@ -238,12 +253,87 @@ def data(args: list[str]) -> int:
     return 0
 
 
+def export_run(args: list[str]) -> int:
+    """Run `workshop export RUN DIR`."""
+
+    def parse(
+        run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")],
+        folder: Annotated[Positional[str], tyro.conf.arg(metavar="DIR")],
+    ) -> tuple[str, str]:
+        """Write a trained model as a folder that Hugging Face transformers loads as GPT-2.
+
+        Args:
+            run: path of a run folder, or its name among the workshop's runs.
+            folder: where to write; it must not exist, or be empty.
+        """
+        return run, folder
+
+    name, folder = _parse(parse, "export", args)
+    run_dir = _run_folder(name)
+    from course_lib.model.hf import export_gpt2
+    from course_lib.train.sample import load_model
+
+    model, tokenizer, _ = load_model(run_dir)
+    written = export_gpt2(model, tokenizer, Path(folder))
+    num_bytes = (written / "model.safetensors").stat().st_size
+    print(f"wrote {written}: model ({num_bytes / 1e6:.1f} MB), tokenizer and configuration")
+    print(f"load it with: transformers.AutoModelForCausalLM.from_pretrained({str(written)!r})")
+    return 0
+
+
+def import_run(args: list[str]) -> int:
+    """Run `workshop import DIR`."""
+
+    def parse(
+        folder: Annotated[Positional[str], tyro.conf.arg(metavar="DIR")], name: str | None = None
+    ) -> tuple[str, str | None]:
+        """Make a run folder of a local Hugging Face GPT-2 folder, with its weights as step 0.
+
+        Args:
+            folder: holds config.json, model.safetensors and tokenizer.json.
+            name: first part of the run folder's name; left out, the name of DIR.
+        """
+        return folder, name
+
+    given, name = _parse(parse, "import", args)
+    folder = Path(given).expanduser().resolve()
+    from course_lib.checkpoint import save_weights
+    from course_lib.model.hf import import_gpt2
+    from course_lib.runlog import create_run_dir, write_text
+
+    model, tokenizer = import_gpt2(folder)
+    run = RunConfig(name=name or folder.name, model=model.config, train=PRESETS["nano"]().train)
+    run_dir = create_run_dir(run)
+    write_text(run_dir / "tokenizer.json", tokenizer.to_str(pretty=True))
+    save_weights(run_dir, 0, dict(model.named_parameters()))
+    print(f"wrote the run folder {run_dir}: model (step 0), tokenizer and configuration")
+    print(f"load it with: course_lib.train.sample.load_model({str(run_dir)!r})")
+    return 0
+
+
+def _run_folder(name: str) -> Path:
+    """Return the run folder with this path, or else this name."""
+    from course_lib.places import runs_dir
+
+    for folder in (Path(name).expanduser(), runs_dir() / name):
+        if (folder / "config.json").is_file():
+            return folder
+    known = [path.name for path in runs_dir().glob("*/") if not path.name.startswith(".")]
+    close = difflib.get_close_matches(name, known, n=1)
+    raise ValueError(
+        f"no run folder {name!r}, neither here nor in {runs_dir()}."
+        + (f" Did you mean {close[0]}?" if close else " Name one that `workshop train` printed")
+    )
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "submit": submit,
     "jobs": jobs,
     "watch": watch,
     "train": train,
     "data": data,
+    "export": export_run,
+    "import": import_run,
 }
 
 
@@ -280,7 +370,11 @@ def _parse_run(command: str, args: list[str], defaults: Options) -> tuple[Option
     corpus = options.corpus or run.data.corpus
     if corpus is not None:  # the job runs in another folder
         corpus = os.path.abspath(os.path.expanduser(corpus))
-    return options, dataclasses.replace(run, data=dataclasses.replace(run.data, corpus=corpus))
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, corpus=corpus))
+    if options.on_nonfinite is not None:
+        changed = dataclasses.replace(run.train, on_nonfinite=options.on_nonfinite)
+        run = dataclasses.replace(run, train=changed)
+    return options, run
 
 
 def _outside(site_name: str) -> bool:

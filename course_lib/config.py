@@ -3,9 +3,9 @@
 A `RunConfig` is all a training run needs to know; it is written to `config.json` in the run folder
 and read back by every rank. Each class checks itself when it is built, so a wrong value stops
 the learner at the desk and not on a node ten minutes later. What depends on the number of ranks is
-checked by `check_layout`, the one function here that hears about ranks. The docstring under a
-field is also the help text of the command line. Left out on purpose: reading environment
-variables, and anything that needs torch (a login node must answer at once).
+checked in layout.py. The docstring under a field is also the help text of the command line. Left
+out on purpose: reading environment variables, and anything that needs torch (a login node must
+answer at once).
 """
 
 import dataclasses
@@ -15,6 +15,11 @@ import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+FP16_ON_A_CPU = (
+    "precision fp16 on a CPU: its matrix products are about 200 times slower than in bf16 there: "
+    "use bf16, or a GPU"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,12 @@ class ModelConfig:
     """Numbers that describe one token inside the model (D)."""
     d_ff: int | None = None
     """Width of the hidden layer of the MLP (F); left out, it is 4 x d_model."""
+    bias: bool = True
+    """Whether linear layers and layer norms add a bias."""
+    tied_head: bool = True
+    """Whether the table that turns tokens into vectors also turns vectors into scores."""
+    activation: Literal["gelu", "gelu_tanh"] = "gelu"
+    """The MLP's bend: exact GELU, or the tanh approximation that OpenAI's GPT-2 weights need."""
 
     def __post_init__(self) -> None:
         _check_positive(self, "vocab_size", "seq_len", "num_layers", "num_heads", "d_model")
@@ -60,14 +71,65 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How the ranks are arranged."""
+    """How the ranks are arranged: dp x pp x tp of them, and what else is cut up."""
 
     dp: int | None = None
-    """Data-parallel replicas of the model; left out, all ranks are replicas."""
+    """Data-parallel replicas of the model; left out, all ranks that pp and tp leave over."""
+    pp: int = 1
+    """Pipeline stages: the layers are cut into so many groups."""
+    tp: int = 1
+    """Tensor parallel: every layer is cut into so many parts."""
+    sp: bool = False
+    """Sequence parallel: between the parts of a layer, each tp rank keeps T/tp tokens."""
+    virtual_stages: int = 1
+    """Groups of layers per pipeline rank (v); more than one need the interleaved schedule."""
+    stage_layers: tuple[int, ...] | None = None
+    """Layers of each of the pp x virtual_stages groups; left out, they are equal."""
+    schedule: Literal["gpipe", "1f1b", "interleaved", "zb_h1"] = "1f1b"
+    """In which order a pipeline rank works on its micro-batches."""
+    zero: Literal[0, 1, 2, 3] = 0
+    """ZeRO stage: 1 cuts the optimizer's state over dp, 2 also gradients, 3 also parameters."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """What backward computes anew instead of remembering: attention cores, or whole blocks."""
 
     def __post_init__(self) -> None:
         if self.dp is not None:
             _check_positive(self, "dp")
+        _check_positive(self, "pp", "tp", "virtual_stages")
+        stages = self.pp * self.virtual_stages
+        if self.virtual_stages > 1 and self.pp == 1:
+            raise ValueError(
+                f"virtual_stages is {self.virtual_stages}, but pp is 1: a pipeline of one rank has "
+                "nothing to interleave: set virtual_stages to 1 or pp to 2 or more"
+            )
+        if (self.schedule == "interleaved") != (self.virtual_stages > 1):
+            raise ValueError(
+                f"schedule is {self.schedule} and virtual_stages {self.virtual_stages}, but the "
+                "interleaved schedule, and it alone, works on several virtual stages: set "
+                "schedule to interleaved and virtual_stages to 2 or more, or neither"
+            )
+        if self.stage_layers is not None:
+            if len(self.stage_layers) != stages:
+                raise ValueError(
+                    f"stage_layers has {len(self.stage_layers)} numbers, but pp({self.pp}) x "
+                    f"virtual_stages({self.virtual_stages}) = {stages} stages: give {stages}"
+                )
+            if min(self.stage_layers) < 1:
+                raise ValueError(
+                    f"stage_layers is {self.stage_layers}, but every stage needs a layer: use "
+                    "numbers from 1 on, or fewer stages"
+                )
+        if self.sp and self.tp == 1:
+            raise ValueError(
+                "sp is on, but tp is 1: sequence parallelism cuts the sequence over the tp ranks: "
+                "set tp to 2 or more, or sp to False"
+            )
+        if self.schedule == "zb_h1" and self.zero >= 2:
+            raise ValueError(
+                f"schedule zb_h1 with zero {self.zero}: zero 2 and 3 send a layer's gradient away "
+                "after each micro-batch, but the zero-bubble schedule finishes it in two halves "
+                "that overlap with the next micro-batch: use zero 1, or schedule 1f1b"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +164,20 @@ class TrainConfig:
     """Sequences per step, over all ranks together."""
     micro_batch: int
     """Sequences that one rank sends through the model at once (memory; not the result)."""
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    """Type of the weights that compute; bf16 and fp16 keep float32 master weights (fp16: GPU)."""
+    grad_dtype: Literal["float32", "bf16"] = "float32"
+    """Type in which bf16 and fp16 runs add up and send gradients (bf16 halves the traffic)."""
     lr: float
     """Highest learning rate, reached after the warm-up."""
     min_lr_fraction: float = 0.1
     """Learning rate of the last step, as a share of `lr` (0 to 1)."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0 to `lr`."""
+    lr_schedule: Literal["cosine", "wsd"] = "cosine"
+    """After the warm-up: half a cosine, or stable and then a straight decay (wsd)."""
+    decay_fraction: float = 0.2
+    """Share of all steps that the decay of wsd takes (0 to 1)."""
     weight_decay: float = 0.1
     """AdamW's pull of the matrices towards zero, per step and unit of lr."""
     beta1: float = 0.9
@@ -116,6 +186,10 @@ class TrainConfig:
     """AdamW's memory of the squared gradient (0 to 1)."""
     grad_clip: float = 1.0
     """Longest gradient (norm over all parameters) that is used uncut."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What to do when loss or gradient is infinite or no number: stop, or leave the step out."""
+    bucket_mib: float = 4.0
+    """Gradients travel in buckets of about this size (MiB), while backward still runs."""
     seed: int = 1234
     """Fixes the initial weights, the order of the data and the sample."""
     val_every: int = 100
@@ -132,16 +206,35 @@ class TrainConfig:
     """Where the tensors live; auto takes a GPU if there is one."""
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     """Who carries the collectives; auto takes nccl for GPUs and gloo for CPUs."""
+    compile: bool = False
+    """Whether torch.compile translates the blocks (needs a C++ compiler on a CPU)."""
+    checkpoint_every: int = 0
+    """Steps between two checkpoints; 0 saves only at the end and when the job is told to stop."""
+    keep_checkpoints: int = 2
+    """Checkpoints that are kept; older ones are deleted when a newer one is complete."""
+    timeout_s: float = 600.0
+    """How long a rank waits for the others before it gives up and says for whom (seconds)."""
+    tensorboard: bool = True
+    """Whether to write TensorBoard scalars beside metrics.jsonl."""
 
     def __post_init__(self) -> None:
         _check_positive(self, "steps", "global_batch", "micro_batch", "lr", "grad_clip")
         _check_positive(self, "val_every", "val_sequences", "log_every")
-        for name in ("warmup_steps", "weight_decay", "seed", "sample_tokens"):
+        _check_positive(self, "bucket_mib", "keep_checkpoints", "timeout_s")
+        for name in ("warmup_steps", "weight_decay", "seed", "sample_tokens", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it cannot be negative")
-        if not 0 <= self.min_lr_fraction <= 1:
+        for name, of in (("min_lr_fraction", "lr"), ("decay_fraction", "all steps")):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but it is a share of {of}: use 0 to 1"
+                )
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError(FP16_ON_A_CPU)
+        if self.precision == "float32" and self.grad_dtype != "float32":
             raise ValueError(
-                f"min_lr_fraction is {self.min_lr_fraction}, but it is a share of lr: use 0 to 1"
+                f"grad_dtype is {self.grad_dtype}, but precision is float32: gradients as fine as "
+                "the weights are what float32 is for: set precision to bf16, or leave grad_dtype"
             )
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
@@ -207,33 +300,6 @@ class RunConfig:
         return _build(RunConfig, values, "")
 
 
-def check_layout(run: RunConfig, world_size: int) -> Layout:
-    """Check that the run fits on `world_size` ranks and return its layout with all sizes known.
-
-    Raises:
-        ValueError: the axes do not multiply to the number of ranks, or the global batch cannot be
-            shared equally; the message shows the arithmetic and a remedy.
-    """
-    dp = world_size if run.layout.dp is None else run.layout.dp
-    if dp != world_size:
-        raise ValueError(
-            f"dp({dp}) = {dp} ranks, but WORLD_SIZE is {world_size}: set dp to {world_size}, "
-            f"leave dp out, or start {dp} ranks"
-        )
-    batch, micro = run.train.global_batch, run.train.micro_batch
-    at_once = dp * micro
-    if batch % at_once:
-        fits = max(batch // at_once, 1) * at_once
-        # The sum also works with a smaller micro-batch, if the ranks divide the batch at all.
-        smaller = max((m for m in range(1, micro) if batch % (dp * m) == 0), default=None)
-        remedy = f"use global_batch {fits}" + (f" or micro_batch {smaller}" if smaller else "")
-        raise ValueError(
-            f"global_batch({batch}) / (dp({dp}) x micro_batch({micro}) = {at_once}) = "
-            f"{batch / at_once:.2f}, not a whole number of micro-batches per rank: {remedy}"
-        )
-    return dataclasses.replace(run.layout, dp=dp)
-
-
 def _check_positive(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
@@ -265,14 +331,20 @@ def _build(cls: Any, values: Any, where: str) -> Any:
 def _checked(value: Any, hint: Any, where: str) -> Any:
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
-        if value not in choices:
-            raise ValueError(f"{where} is {value!r}, but it must be one of {', '.join(choices)}")
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            raise ValueError(
+                f"{where} is {value!r}, but it must be one of {', '.join(map(str, choices))}"
+            )
         return value
+    if tuple[int, ...] in typing.get_args(hint) and isinstance(value, list):
+        return tuple(_checked(entry, int, f"{where}[{i}]") for i, entry in enumerate(value))
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     # JSON writes 1.0 as 1 at times, and Python counts True as an int: neither is what is meant.
     if float in allowed and type(value) is int:
         return float(value)
     if type(value) not in allowed:
-        names = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
+        names = " or ".join(
+            "null" if t is type(None) else str(getattr(t, "__name__", t)) for t in allowed
+        )
         raise ValueError(f"{where} is {value!r}, but it must be {names}")
     return value

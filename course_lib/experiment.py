@@ -18,6 +18,7 @@ def start_run(
     nodes: int,
     ntasks_per_node: int = 1,
     time_limit_s: int | None = None,
+    max_restarts: int = 0,
     site: Site | None = None,
     options: tuple[str, ...] = (),
     progress: Callable[[str], object] = print,
@@ -28,6 +29,7 @@ def start_run(
         nodes: nodes to reserve.
         ntasks_per_node: ranks on each of them; nodes x ntasks_per_node is the world size.
         time_limit_s: seconds after which SLURM ends the job (default: the site's).
+        max_restarts: how often the ranks are started again, from the last checkpoint, if one dies.
         site: the cluster (default: what WORKSHOP_SITE names, else the class cluster).
         options: further sbatch options, such as `--exclusive`.
         progress: called with a line of text now and then.
@@ -42,6 +44,7 @@ def start_run(
         nodes=nodes,
         ntasks_per_node=ntasks_per_node,
         time_limit_s=time_limit_s,
+        max_restarts=max_restarts,
         options=options,
     )
     # The tokenizers library is slow to import, and a refused run should be refused at once.

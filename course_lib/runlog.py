@@ -3,7 +3,8 @@
     config.json     the RunConfig                 run_info.json  hosts, job, versions, data
     git.json        which code ran                metrics.jsonl  one JSON object per line
     result.json     written last: it is complete  failed/        one file per failed rank
-    checkpoints/    the weights                   earlier_attempts/  if the run was started again
+    checkpoints/    to go on from (checkpoint.py) earlier_attempts/  if the run was started again
+    tensorboard/    the same metrics for TensorBoard
 
 Readers may look at any moment, also while a node dies. So whole files appear under their name by
 a rename, which is atomic, and metrics.jsonl grows by whole lines of which only the last can be
@@ -113,8 +114,9 @@ class RunLog:
     """
 
     def __init__(self, run_dir: Path, rank: int) -> None:
-        path = Path(run_dir) / "metrics.jsonl"
-        self._file = open(path, "a") if rank == 0 else None  # noqa: SIM115
+        self.run_dir = Path(run_dir)
+        self.writes = rank == 0
+        self._file = open(self.run_dir / "metrics.jsonl", "a") if self.writes else None  # noqa: SIM115
 
     def metrics(self, record: dict[str, Any]) -> None:
         """Append one line; it is on its way to the disk when this returns."""
@@ -198,9 +200,16 @@ def check_unfinished(run_dir: Path) -> None:
         raise ValueError(f"{run_dir} already holds a finished run: create a new run folder")
 
 
-def set_aside_earlier_attempt(run_dir: Path) -> None:
-    """Move what a failed or requeued attempt left to earlier_attempts/<n>, if there is any."""
+def set_aside_earlier_attempt(run_dir: Path, resumed_step: int = 0) -> None:
+    """Move what a failed or requeued attempt left to earlier_attempts/<n>, if there is any.
+
+    Args:
+        run_dir: the run folder.
+        resumed_step: the step of the checkpoint from which the new attempt goes on: the records of
+            the steps up to it stay in metrics.jsonl, so that the curve is whole.
+    """
     run_dir = Path(run_dir)
+    kept = [record for record in read_metrics(run_dir) if record["step"] <= resumed_step]
     left = [run_dir / name for name in ("metrics.jsonl", "failed", "run_info.json")]
     left = [path for path in left if path.exists()]
     if left:
@@ -210,3 +219,6 @@ def set_aside_earlier_attempt(run_dir: Path) -> None:
         attempt.mkdir()
         for path in left:
             path.rename(attempt / path.name)
+    if kept and resumed_step:
+        lines = "".join(json.dumps(record) + "\n" for record in kept)
+        write_text(run_dir / "metrics.jsonl", lines)

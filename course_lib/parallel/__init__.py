@@ -1,1 +1,1 @@
-"""Many ranks, one model. Only comm.py, mesh.py and launch.py here talk to torch.distributed."""
+"""Many ranks, one model. Only comm.py, mesh.py, launch.py and join.py talk to torch.distributed."""

@@ -1,32 +1,170 @@
-"""The one door to the network: every collective of the library goes through this file.
+"""The one door to the network: every message of a training step goes through this file.
 
-So there is one place to count bytes, to add a timer, or to read when you wonder what a layout
-sends. Each function takes the axis it works along; along an axis of size 1 nothing is sent and
-nothing counted. Counted are the bytes that a rank hands over, not those on the wire: those depend
-on the algorithm (a ring all-reduce sends 2 (n - 1) / n times the tensor from every rank).
+So there is one place to count bytes, to bound waits, or to read when you wonder what a layout
+sends. Each function takes the axis it works along; along an axis of size 1 nothing is sent or
+counted.
+
+Counted are the bytes that leave this rank with an algorithm that wastes none (n ranks, N bytes):
+
+    all-reduce 2 N (n-1)/n    reduce-scatter, all-gather N (n-1)/n    send N    broadcast N
+
+(Chan et al. 2007, "Collective communication: theory, practice, and experience"). gloo's own
+reduce-scatter and all-gather need two to three times as long as the plain exchange of pieces
+between all pairs, so on gloo they are exactly that, and an all-reduce is one after the other.
 """
 
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from course_lib.parallel.mesh import Axis
+from course_lib.parallel.mesh import Axis, Traffic
+from course_lib.parallel.missing import explain, timed_out
 
 
-def all_reduce(tensor: Tensor, axis: Axis) -> Tensor:
-    """Sum a tensor over the axis, in place: (...)+axis -> (...); return the same tensor."""
+class Pending:
+    """A message under way. `wait()` ends it; `advance()` only starts its second half."""
+
+    def __init__(
+        self,
+        works: Sequence[Any],
+        axis: Axis,
+        operation: str,
+        then: Callable[[], "Pending | None"] = lambda: None,
+    ) -> None:
+        self._works, self._axis, self._operation, self._then = works, axis, operation, then
+        self._next: Pending | None = None
+        self._advanced = False
+
+    def advance(self) -> None:
+        """Wait for the first half and start the second, if there is one."""
+        if self._advanced:
+            return
+        self._advanced = True
+        for work in self._works:
+            _wait(work, self._axis, self._operation)
+        self._next = self._then()
+
+    def wait(self) -> None:
+        """Wait until the result is there."""
+        self.advance()
+        if self._next is not None:
+            self._next.wait()
+
+
+class Send(NamedTuple):
+    """Send a tensor to the rank at coordinate `peer` of an axis."""
+
+    tensor: Tensor
+    peer: int
+
+
+class Receive(NamedTuple):
+    """Receive into a tensor from the rank at coordinate `peer` of an axis."""
+
+    tensor: Tensor
+    peer: int
+
+
+def all_reduce(tensor: Tensor, axis: Axis, *, maximum: bool = False) -> Tensor:
+    """Sum a tensor (or take its maximum) over the axis, in place; return the same tensor."""
     if axis.size > 1:
-        _count(axis, tensor.nbytes)
-        dist.all_reduce(tensor, group=axis.group)
+        if maximum:
+            _count(axis, 2 * tensor.nbytes * (axis.size - 1) // axis.size)
+            work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=axis.group, async_op=True)
+            _wait(work, axis, "all_reduce (maximum)")
+        else:
+            start_all_reduce(tensor, axis).wait()
     return tensor
+
+
+def start_all_reduce(tensor: Tensor, axis: Axis) -> Pending:
+    """Begin to sum a contiguous tensor over the axis in place: (...)+axis -> (...)."""
+    _count(axis, 2 * tensor.nbytes * (axis.size - 1) // axis.size)
+    if not _direct(axis):
+        work = dist.all_reduce(tensor, group=axis.group, async_op=True)
+        return Pending([work], axis, "all_reduce")
+    flat = tensor.view(-1)
+    if axis.size == 2:
+        # Two ranks swap everything: as many bytes as the two halves below, one wait less.
+        other = torch.empty_like(flat)
+        works = _post([Send(flat, 1 - axis.rank), Receive(other, 1 - axis.rank)], axis)
+
+        def add() -> None:
+            flat.add_(other)
+
+        return Pending(works, axis, "all_reduce", add)
+    parts = list(flat.tensor_split(axis.size))
+    mine, works = _scatter_parts(parts, axis)
+
+    def spread() -> Pending:
+        _sum_into(parts[axis.rank], mine)
+        return Pending(_share_parts(parts, axis), axis, "all_reduce")
+
+    return Pending(works, axis, "all_reduce", spread)
+
+
+def start_reduce_scatter(full: Tensor, axis: Axis, out: Tensor) -> Pending:
+    """Begin to sum over the axis and keep one part: (n,)+axis -> (n/axis,), written to `out`.
+
+    `out` may be this rank's part of `full` itself.
+    """
+    _count(axis, full.nbytes * (axis.size - 1) // axis.size)
+    if not _direct(axis):
+        work = dist.reduce_scatter_single(out, full, group=axis.group, async_op=True)
+        return Pending([work], axis, "reduce_scatter")
+    parts = list(full.view(axis.size, -1))
+    mine, works = _scatter_parts(parts, axis)
+
+    def add() -> None:
+        _sum_into(out, mine)
+
+    return Pending(works, axis, "reduce_scatter", add)
+
+
+def start_all_gather(part: Tensor, axis: Axis, out: Tensor) -> Pending:
+    """Begin to collect the parts of all ranks: (n/axis,) -> (n,), written to `out`.
+
+    `part` may be this rank's part of `out` itself.
+    """
+    _count(axis, out.nbytes * (axis.size - 1) // axis.size)
+    if not _direct(axis):
+        work = dist.all_gather_single(out, part, group=axis.group, async_op=True)
+        return Pending([work], axis, "all_gather")
+    parts = list(out.view(axis.size, -1))
+    if parts[axis.rank].data_ptr() != part.data_ptr():
+        parts[axis.rank].copy_(part.view(-1))
+    return Pending(_share_parts(parts, axis), axis, "all_gather")
+
+
+def exchange(messages: Sequence[Send | Receive], axis: Axis) -> list[Pending]:
+    """Post sends and receives as one batch and return a handle for each, in their order.
+
+    One batch, because NCCL runs the messages of a pair one after the other unless they are posted
+    together, and then two ranks that both send first wait for each other for ever.
+    """
+    for message in messages:
+        if isinstance(message, Send):
+            _count(axis, message.tensor.nbytes)
+    works = _post(messages, axis)
+    if len(works) != len(messages):  # NCCL: one handle for the whole batch
+        works = [works[0]] * len(messages)
+    return [
+        Pending([work], axis, "send" if isinstance(message, Send) else "receive")
+        for work, message in zip(works, messages, strict=True)
+    ]
 
 
 def broadcast(tensor: Tensor, axis: Axis, source: int = 0) -> Tensor:
     """Overwrite the tensor with that of the rank at coordinate `source`, in place; return it."""
     if axis.size > 1:
-        _count(axis, tensor.nbytes)
-        dist.broadcast(tensor, group=axis.group, group_src=source)
+        _count(axis, tensor.nbytes if axis.rank == source else 0)
+        work = dist.broadcast(tensor, group=axis.group, group_src=source, async_op=True)
+        _wait(work, axis, "broadcast")
     return tensor
 
 
@@ -36,7 +174,8 @@ def all_gather_object(value: Any, axis: Axis) -> list[Any]:
         return [value]
     values: list[Any] = [None] * axis.size
     # Not counted: this is for reports about a run, never part of a training step.
-    dist.all_gather_object(values, value, group=axis.group)
+    with _limit_named(axis, "all_gather (object)"):
+        dist.all_gather_object(values, value, group=axis.group)
     return values
 
 
@@ -44,12 +183,203 @@ def barrier(axis: Axis) -> None:
     """Wait until every rank of the axis has come here."""
     if axis.size > 1:
         _count(axis, 0)
-        dist.barrier(group=axis.group)
+        with _limit_named(axis, "barrier"):
+            dist.barrier(group=axis.group)
+
+
+def separate_axis(axis: Axis) -> Axis:
+    """Return the same axis over a gloo group of its own, for messages from another thread.
+
+    On one group they would meet the messages of the training step and be taken for them. Every
+    rank of the process group has to call this.
+    """
+    if axis.size == 1:
+        return axis
+    timeout = axis.progress.timeout
+    group = dist.new_group(list(axis.ranks), backend="gloo", timeout=timeout)
+    return replace(axis, group=cast(dist.ProcessGroup, group), traffic=Traffic())
 
 
 def bytes_by_axis(axes: tuple[Axis, ...]) -> dict[str, int]:
-    """Return the bytes that this rank has handed over so far, by axis name."""
+    """Return the bytes that this rank has sent so far, by axis name."""
     return {axis.name: axis.traffic.num_bytes for axis in axes}
+
+
+# The pairs: each is a rule for the forward pass, and autograd applies its mirror image backward.
+
+
+def copy_to(x: Tensor, axis: Axis) -> Tensor:
+    """Forward: pass on (...). Backward: all-reduce (...)+axis -> (...). Megatron's f."""
+    return x if axis.size == 1 else _Copy.apply(x, axis)  # type: ignore[return-value]
+
+
+def reduce_from(x: Tensor, axis: Axis) -> Tensor:
+    """Forward: all-reduce (...)+axis -> (...). Backward: pass the gradient on. Megatron's g."""
+    return x if axis.size == 1 else _Reduce.apply(x, axis)  # type: ignore[return-value]
+
+
+def scatter_to(x: Tensor, axis: Axis, dim: int = 1) -> Tensor:
+    """Forward: keep this rank's part of `dim`. Backward: all-gather the gradient's parts."""
+    return x if axis.size == 1 else _Scatter.apply(x, axis, dim)  # type: ignore[return-value]
+
+
+def gather_from(x: Tensor, axis: Axis, dim: int = 1) -> Tensor:
+    """Forward: all-gather the parts of `dim`. Backward: keep this rank's part of the gradient."""
+    return x if axis.size == 1 else _Gather.apply(x, axis, dim)  # type: ignore[return-value]
+
+
+def reduce_scatter_to(x: Tensor, axis: Axis, dim: int = 1) -> Tensor:
+    """Forward: reduce-scatter (B, T, D)+axis -> (B, T/axis, D). Backward: all-gather."""
+    return x if axis.size == 1 else _ReduceScatter.apply(x, axis, dim)  # type: ignore[return-value]
+
+
+def all_gather_from(x: Tensor, axis: Axis, dim: int = 1) -> Tensor:
+    """Forward: all-gather (B, T/axis, D) -> (B, T, D). Backward: reduce-scatter."""
+    return x if axis.size == 1 else _AllGather.apply(x, axis, dim)  # type: ignore[return-value]
+
+
+def gather_dim(x: Tensor, axis: Axis, dim: int) -> Tensor:
+    """Return the parts of all ranks side by side along `dim`; no gradient."""
+    part = x.movedim(dim, 0).contiguous()
+    out = part.new_empty(axis.size * part.shape[0], *part.shape[1:])
+    start_all_gather(part.view(-1), axis, out.view(-1)).wait()
+    return out.movedim(0, dim)
+
+
+def reduce_scatter_dim(x: Tensor, axis: Axis, dim: int) -> Tensor:
+    """Return this rank's part, along `dim`, of the sum over the axis; no gradient."""
+    full = x.movedim(dim, 0).contiguous()
+    out = full.new_empty(full.shape[0] // axis.size, *full.shape[1:])
+    start_reduce_scatter(full.view(-1), axis, out.view(-1)).wait()
+    return out.movedim(0, dim)
+
+
+class _Copy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis) -> Tensor:
+        ctx.axis = axis
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        # A copy: the gradient may be in use elsewhere, and the sum is done in place.
+        return all_reduce(grads[0].clone(memory_format=torch.contiguous_format), ctx.axis), None
+
+
+class _Reduce(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis) -> Tensor:
+        return all_reduce(x.clone(memory_format=torch.contiguous_format), axis)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0], None
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis, dim: int) -> Tensor:
+        ctx.axis, ctx.dim = axis, dim
+        return x.chunk(axis.size, dim)[axis.rank].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return gather_dim(grads[0], ctx.axis, ctx.dim), None, None
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis, dim: int) -> Tensor:
+        ctx.axis, ctx.dim = axis, dim
+        return gather_dim(x, axis, dim)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0].chunk(ctx.axis.size, ctx.dim)[ctx.axis.rank].clone(), None, None
+
+
+class _ReduceScatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis, dim: int) -> Tensor:
+        ctx.axis, ctx.dim = axis, dim
+        return reduce_scatter_dim(x, axis, dim)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return gather_dim(grads[0], ctx.axis, ctx.dim), None, None
+
+
+class _AllGather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis, dim: int) -> Tensor:
+        ctx.axis, ctx.dim = axis, dim
+        return gather_dim(x, axis, dim)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return reduce_scatter_dim(grads[0], ctx.axis, ctx.dim), None, None
+
+
+def _direct(axis: Axis) -> bool:
+    return dist.get_backend(axis.group) == "gloo"
+
+
+def _post(messages: Sequence[Send | Receive], axis: Axis) -> list[Any]:
+    operations = [
+        dist.P2POp(
+            dist.isend if isinstance(message, Send) else dist.irecv,
+            message.tensor,
+            group=axis.group,
+            group_peer=message.peer,
+        )
+        for message in messages
+    ]
+    return dist.batch_isend_irecv(operations)
+
+
+def _scatter_parts(parts: list[Tensor], axis: Axis) -> tuple[list[Tensor], list[Any]]:
+    """Send part k to rank k and receive every rank's version of ours, in the order of the ranks."""
+    mine, messages = [], []
+    for peer in range(axis.size):
+        if peer == axis.rank:
+            mine.append(parts[peer])
+        else:
+            mine.append(torch.empty_like(parts[axis.rank]))
+            messages += [Send(parts[peer], peer), Receive(mine[peer], peer)]
+    return mine, _post(messages, axis)
+
+
+def _share_parts(parts: list[Tensor], axis: Axis) -> list[Any]:
+    """Send our part to every rank and receive theirs, in place."""
+    messages: list[Send | Receive] = []
+    for peer in range(axis.size):
+        if peer != axis.rank:
+            messages += [Send(parts[axis.rank], peer), Receive(parts[peer], peer)]
+    return _post(messages, axis)
+
+
+def _sum_into(out: Tensor, parts: list[Tensor]) -> None:
+    # In the order of the ranks, so that the rounding does not depend on who sums.
+    total = parts[0] + parts[1]
+    for part in parts[2:]:
+        total += part
+    out.copy_(total)
+
+
+def _wait(work: Any, axis: Axis, operation: str) -> None:
+    with _limit_named(axis, operation):
+        work.wait()
+
+
+@contextlib.contextmanager
+def _limit_named(axis: Axis, operation: str) -> Iterator[None]:
+    """Turn the backend's "timed out" into an error that says where and for whom."""
+    try:
+        yield
+    except RuntimeError as error:
+        if timed_out(error):
+            raise explain(axis, operation, error) from error
+        raise
 
 
 def _count(axis: Axis, num_bytes: int) -> None:

@@ -1,11 +1,10 @@
-"""Start ranks, or join the ranks that were started: two ways into a process group.
+"""Start ranks on this machine, for tests, labs and grading: `run_ranks(fn, n)`.
 
-`run_ranks(fn, n)` forks n CPU ranks from this process, for tests, labs and grading. A fork shares
-the imported torch, so two ranks are there in 0.2 s where fresh interpreters take ten; the ranks
-meet through a file in a private folder, so no port can clash. It works from a notebook cell,
-because nothing has to be pickled on the way in. `connected()` joins the group that torchrun
-describes in the environment, for real jobs. Left out on purpose: GPUs in forked ranks (CUDA does
-not survive a fork).
+It forks n CPU ranks from this process. A fork shares the imported torch, so two ranks are there in
+0.2 s where fresh interpreters take ten; the ranks meet through a file in a private folder, so no
+port can clash. It works from a notebook cell, because nothing has to be pickled on the way in. Real
+jobs are started by torchrun and come in through join.py. Left out on purpose: GPUs in forked ranks
+(CUDA does not survive a fork).
 """
 
 import contextlib
@@ -27,14 +26,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import (
-    FileStore,  # pyright: ignore[reportPrivateImportUsage]
-    PrefixStore,  # pyright: ignore[reportPrivateImportUsage]
-    TCPStore,  # pyright: ignore[reportPrivateImportUsage]
-)
+from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
 from course_lib.config import Layout
 from course_lib.parallel.mesh import Mesh, build_mesh
+from course_lib.parallel.missing import NOTES_S
 
 GRACE_S = 2.0
 """How long the other ranks may go on after the first failure, to add their own story."""
@@ -54,16 +50,23 @@ class RanksFailed(RuntimeError):
         self.errors = errors
 
 
-def run_ranks(fn: Callable[..., Any], n: int, *args: Any, timeout_s: float = 60.0) -> list[Any]:
+def run_ranks(
+    fn: Callable[..., Any],
+    n: int,
+    *args: Any,
+    layout: Layout | None = None,
+    timeout_s: float = 60.0,
+) -> list[Any]:
     """Call `fn(mesh, *args)` on n new CPU ranks at once and return what they returned, by rank.
 
-    Each rank computes with one thread and stands on a mesh of n data-parallel ranks (gloo). What
-    the ranks print is shown when they are done, one rank after the other.
+    Each rank computes with one thread and stands on a mesh of n ranks (gloo). What the ranks print
+    is shown when they are done, one rank after the other.
 
     Args:
         fn: any function, a lambda or one from a notebook cell too; its result must be picklable.
         n: number of ranks.
         args: passed on to every rank.
+        layout: how the ranks are arranged; left out, all are data-parallel.
         timeout_s: after this many seconds all ranks are stopped.
 
     Raises:
@@ -81,11 +84,15 @@ def run_ranks(fn: Callable[..., Any], n: int, *args: Any, timeout_s: float = 60.
         )
     folder = Path(tempfile.mkdtemp(prefix="ranks-"))
     ranks: list[_Child] = []
+
+    def call(mesh: Mesh) -> Any:
+        return fn(mesh, *args)
+
     try:
         sys.stdout.flush()
         sys.stderr.flush()
         for rank in range(n):
-            ranks.append(_fork(fn, args, rank, n, folder, timeout_s))
+            ranks.append(_fork(call, layout or Layout(dp=n), rank, n, folder, timeout_s))
         late = _wait(ranks, timeout_s)
         results = [_read_result(folder, child, child.rank in late) for child in ranks]
         if any(result.error for result in results):
@@ -138,7 +145,7 @@ class _Result:
 
 
 def _fork(
-    fn: Callable[..., Any], args: tuple[Any, ...], rank: int, n: int, folder: Path, timeout_s: float
+    call: Callable[[Mesh], Any], layout: Layout, rank: int, n: int, folder: Path, timeout_s: float
 ) -> _Child:
     with warnings.catch_warnings(), _sequential_tokenizers():
         # Python 3.12 warns that threads do not survive a fork. They need not: the rank uses one
@@ -153,7 +160,7 @@ def _fork(
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, timeout_s + 10)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        code = _child(fn, args, rank, n, folder, timeout_s)
+        code = _child(call, layout, rank, n, folder, timeout_s)
     finally:
         # Not sys.exit: the exit handlers and open files belong to the parent.
         os._exit(code)
@@ -181,7 +188,7 @@ def _sequential_tokenizers() -> Iterator[None]:
 
 
 def _child(
-    fn: Callable[..., Any], args: tuple[Any, ...], rank: int, n: int, folder: Path, timeout_s: float
+    call: Callable[[Mesh], Any], layout: Layout, rank: int, n: int, folder: Path, timeout_s: float
 ) -> int:
     """Run one rank in the forked process; leave its result in the folder; return its exit code."""
     output = os.open(folder / f"output_{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -197,13 +204,15 @@ def _child(
         # the first parallel region would wait for them for ever.
         torch.set_num_threads(1)
         store = FileStore(str(folder / "rendezvous"), n)
-        timeout = timedelta(seconds=timeout_s)
+        # Shorter than our own limit: a rank that waits in vain has time to say for whom.
+        own_words_s = min(NOTES_S + 2, timeout_s / 2)
+        timeout = timedelta(seconds=timeout_s - own_words_s)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=n, timeout=timeout)
         # A rank that fails at once must not do so while others are still connecting to it: their
         # story would then be about the connection and not about the failure.
         store.set(f"connected {rank}", "")
         store.wait([f"connected {other}" for other in range(n)], timeout)
-        value = fn(build_mesh(Layout(dp=n)), *args)
+        value = call(build_mesh(layout, store=store, timeout=timeout))
         dist.destroy_process_group()
         result = _Result(rank=rank, value=value)
         try:
@@ -312,76 +321,3 @@ def _describe(results: list[_Result], folder: Path, timeout_s: float) -> str:
         lines += _own_frames(_output(folder, result.rank))[-SHOWN_LINES:]
         lines += result.details.splitlines()
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def connected(
-    *, layout: Layout, device: str = "auto", backend: str = "auto", timeout_s: float = 600.0
-) -> Iterator[Mesh]:
-    """Join the ranks that torchrun started and yield this rank's mesh; alone, a mesh of one.
-
-    Args:
-        layout: the sizes the run asks for.
-        device: "cpu", "cuda" or "auto" (a GPU if there is one).
-        backend: "gloo", "nccl" or "auto" (nccl for GPUs).
-        timeout_s: how long a rank waits for the others before it gives up, in seconds.
-
-    Raises:
-        ValueError: the device does not exist, or there are more ranks than GPUs on this node.
-    """
-    chosen = _choose_device(device)
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
-    if "RANK" not in os.environ:
-        yield build_mesh(layout, chosen)
-        return
-    if backend == "auto":
-        backend = "nccl" if chosen.type == "cuda" else "gloo"
-    timeout = timedelta(seconds=timeout_s)
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    store = None
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # torchrun's own store outlives a restart, and with it the addresses of dead ranks. A
-        # prefix per attempt keeps a restarted rank from dialling one (seen in 6 of 8 restarts).
-        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        tcp_store = TCPStore(host, port, is_master=False, timeout=timeout)
-        store = PrefixStore(f"attempt{attempt}", tcp_store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
-    try:
-        yield build_mesh(layout, chosen)
-    finally:
-        dist.destroy_process_group()
-
-
-def set_threads() -> int:
-    """Give this rank its share of the node's cores; return the number of threads.
-
-    OMP_NUM_THREADS decides if it is set (SLURM scripts and torchrun set it); else the cores that
-    this process may use are divided by the ranks on this node.
-    """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        threads = int(asked)
-    else:
-        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        threads = max(1, len(os.sched_getaffinity(0)) // ranks)
-    torch.set_num_threads(threads)
-    return threads
-
-
-def _choose_device(device: str) -> torch.device:
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ValueError(
-            "device is cuda, but torch sees no GPU here: ask SLURM for one (--gres=gpu:1), check "
-            "that this torch was built with CUDA, or set device to auto"
-        )
-    local_rank, num_gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if local_rank >= num_gpus:
-        raise ValueError(
-            f"this is local rank {local_rank}, but the node offers {num_gpus} GPU(s), one per "
-            f"rank: start at most {num_gpus} ranks per node or ask for more GPUs"
-        )
-    return torch.device("cuda", local_rank)

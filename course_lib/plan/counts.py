@@ -18,17 +18,17 @@ def matmul_parameters(model: ModelConfig) -> int:
     """Return N, the entries of all matrices that tokens are multiplied with, once each."""
     attention = 4 * model.d_model**2  # query, key, value and the projection back
     mlp = 2 * model.d_model * model.mlp_size
-    # The head is the token table again (tied), but it is multiplied with, so it counts.
+    # Tied or not, the head is multiplied with; the token table is only looked up in.
     return model.num_layers * (attention + mlp) + model.vocab_size * model.d_model
 
 
 def num_parameters(model: ModelConfig) -> int:
     """Return all parameters: matrices, biases, layer norms and position embeddings."""
     d, f = model.d_model, model.mlp_size
-    biases_per_layer = 3 * d + d + f + d
-    norms = (2 * model.num_layers + 1) * 2 * d
-    positions = model.seq_len * d
-    return matmul_parameters(model) + model.num_layers * biases_per_layer + norms + positions
+    biases_per_layer = 3 * d + d + f + d if model.bias else 0
+    norms = (2 * model.num_layers + 1) * (2 * d if model.bias else d)
+    tables = model.seq_len * d + (0 if model.tied_head else model.vocab_size * d)
+    return matmul_parameters(model) + model.num_layers * biases_per_layer + norms + tables
 
 
 def flops_per_token(model: ModelConfig) -> int:

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import runlog
-from course_lib.config import RunConfig, check_layout
+from course_lib.config import RunConfig
+from course_lib.layout import check_layout
 from course_lib.slurm.notation import format_duration, parse_duration_s
 from course_lib.slurm.reasons import explain_refusal
 from course_lib.slurm.script import SCRIPT_NAME, build_script
@@ -307,6 +308,7 @@ class Submission:
     nodes: int
     ntasks_per_node: int
     time_limit_s: int
+    max_restarts: int = 0
     options: tuple[str, ...] = ()
     python: str = sys.executable
 
@@ -320,6 +322,7 @@ class Submission:
             ntasks_per_node=self.ntasks_per_node,
             time_limit_s=self.time_limit_s,
             python=self.python,
+            max_restarts=self.max_restarts,
             options=self.options,
         )
 
@@ -331,6 +334,7 @@ def plan_submission(
     nodes: int,
     ntasks_per_node: int = 1,
     time_limit_s: int | None = None,
+    max_restarts: int = 0,
     options: tuple[str, ...] = (),
 ) -> Submission:
     """Check a run against a site and fill in what the site decides (device, backend, time limit).
@@ -350,6 +354,7 @@ def plan_submission(
         nodes=nodes,
         ntasks_per_node=ntasks_per_node,
         time_limit_s=site.default_time_min * 60 if time_limit_s is None else time_limit_s,
+        max_restarts=max_restarts,
         options=options,
     )
     submission.script(Path("/check-only"))  # refuses what does not fit, and writes nothing

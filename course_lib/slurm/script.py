@@ -72,12 +72,14 @@ def build_script(
     ntasks_per_node: int,
     time_limit_s: int,
     python: str,
+    max_restarts: int = 0,
     options: tuple[str, ...] = (),
 ) -> str:
     """Return the text of the sbatch script that trains the run in `run_dir`.
 
-    `python` is the interpreter on the compute nodes; `options` are further sbatch options, each a
-    whole word such as `--exclusive`. The job's output goes to `run_dir`/slurm-JOBID.out.
+    `python` is the interpreter on the compute nodes; `max_restarts` says how often torchrun starts
+    the ranks again when one dies; `options` are further sbatch options, each a whole word such as
+    `--exclusive`. The job's output goes to `run_dir`/slurm-JOBID.out.
 
     Raises:
         ValueError: the request doesn't fit the site, or a name or path that SLURM would misread.
@@ -116,6 +118,7 @@ def build_script(
         *([site.gpu_option.format(gpus=ntasks_per_node)] if site.device == "cuda" else []),
         f"--time={format_duration(time_limit_s)}",
         "--requeue",
+        *([f"--signal=B:USR1@{site.stop_before_s}"] if site.stop_before_s else []),
         *options,
     ]
     lines = ["#!/bin/bash", *(f"#SBATCH {directive}" for directive in directives), ""]
@@ -152,17 +155,36 @@ def build_script(
         "address=$(scontrol show node \"$first\" | sed -n 's/.*NodeAddr=\\([^ ]*\\).*/\\1/p')",
         "port=$((20000 + SLURM_JOB_ID % 12000))",
         "",
+        "# Shortly before the time limit this script gets USR1 (--signal above) and passes it on:",
+        "# the ranks save a checkpoint and end, and the job goes back to the queue.",
+        "requeue=",
+        'save_and_stop() { requeue=yes; scancel --signal=USR1 "$SLURM_JOB_ID"; }',
+        "trap save_and_stop USR1",
+        "",
         "# One torchrun on each node starts the node's ranks; if one fails, srun ends them all.",
+        "# torchrun itself does not listen to USR1: the ranks decide when they are done.",
     ]
     srun = [
         f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1",
         f"  --cpus-per-task={cpus_per_node} --kill-on-bad-exit=1",
         *(f"  {option}" for option in site.srun_options),
-        '  "$python" -m torch.distributed.run',
+        '  bash -c \'trap "" USR1; exec "$@"\' torchrun "$python" -m torch.distributed.run',
         f'  --nnodes={nodes} --nproc-per-node={ntasks_per_node} --rdzv-id="$SLURM_JOB_ID"',
         '  --rdzv-backend=c10d --rdzv-endpoint="${address:?unknown}:$port"',
-        '  --log-dir="$run_dir/ranks" --tee=3',
-        '  -m course_lib.train "$run_dir"',
+        f'  --max-restarts={max_restarts} --log-dir="$run_dir/ranks" --tee=3',
+        '  -m course_lib.train "$run_dir" &',
     ]
     lines.append(" \\\n".join(srun))
+    lines += [
+        "steps=$!",
+        "code=0",
+        'wait "$steps" || code=$?',
+        "# The signal has ended this wait, but not what was waited for.",
+        'if [ -n "$requeue" ]; then code=0; wait "$steps" || code=$?; fi',
+        'if [ -n "$requeue" ] && [ ! -e "$run_dir/result.json" ] && [ "$code" = 0 ]; then',
+        '  scontrol requeue "$SLURM_JOB_ID" && sleep 60 # SLURM ends this script meanwhile',
+        "  code=1",
+        "fi",
+        'exit "$code"',
+    ]
     return "\n".join(lines) + "\n"

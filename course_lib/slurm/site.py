@@ -41,6 +41,7 @@ class Site:
     mem_per_rank_mib: int = 0  # memory reserved for each rank in MiB; 0: the cluster's default
     default_time_min: int = 10  # time limit of a job that names none, minutes
     max_time_min: int = 60  # longest time limit, minutes
+    stop_before_s: int = 60  # seconds before the time limit to save and requeue; 0: do not
     device: str = "cpu"  # where tensors live: cpu or cuda
     backend: str = "gloo"  # torch.distributed backend: gloo (CPU) or nccl (GPU)
     gpu_option: str = "--gpus-per-node={gpus}"  # how GPUs are asked for; or --gres=gpu:a100:{gpus}

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from course_lib.checkpoint import last_checkpoint, load_checkpoint
+from course_lib.checkpoint import last_checkpoint, read_weights
 from course_lib.config import RunConfig
 from course_lib.model.gpt import GPT
 from course_lib.runlog import read_config
@@ -69,12 +69,15 @@ def generate(
 
 
 def load_model(run_dir: Path) -> tuple[GPT, Tokenizer, RunConfig]:
-    """Load what a finished run has learned: its model (on the CPU), tokenizer and configuration.
+    """Load what a run has learned, in whatever layout: model (CPU, float32), tokenizer, config.
 
     Raises:
-        ValueError: the folder holds no finished run, or a file of it is damaged.
+        ValueError: the folder holds no checkpoint, or a file of it is damaged.
     """
     run = read_config(run_dir)
     model = GPT(run.model)
-    load_checkpoint(last_checkpoint(Path(run_dir)), model)
+    weights = read_weights(last_checkpoint(Path(run_dir)), run.model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
     return model, load_tokenizer(run_dir), run

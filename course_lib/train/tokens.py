@@ -10,11 +10,13 @@ document is:
 Batches: the stream of all tokens is cut into windows of T + 1 (the last token of one is the first
 of the next: an input there, a target here). An epoch is a shuffle of all windows. Which windows a
 step sees follows from the seed and the step alone, so any number of ranks trains on the same data
-in the same order. Source of the format: megatron/core/datasets/indexed_dataset.py.
+in the same order, and a run that is resumed goes on where it stopped. Source of the format:
+megatron/core/datasets/indexed_dataset.py.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +178,30 @@ def share(windows: np.ndarray, size: int, rank: int) -> np.ndarray:
         rank: this rank's coordinate on it.
     """
     return np.array_split(windows, size)[rank]
+
+
+def load_ahead(
+    read: Callable[[int], Tensor], steps: range, *, pin: bool
+) -> Generator[Tensor, None, None]:
+    """Yield the batch of every step; a thread reads the next one while this one is in use.
+
+    Args:
+        read: step -> tokens on the CPU.
+        steps: which, in order.
+        pin: put batches into memory from which a GPU can copy while it computes.
+    """
+
+    def load(step: int) -> Tensor:
+        tokens = read(step)
+        return tokens.pin_memory() if pin else tokens
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as thread:
+        ahead = [thread.submit(load, step) for step in steps[:1]]
+        for step in steps:
+            batch = ahead.pop().result()
+            if step + 1 in steps:
+                ahead.append(thread.submit(load, step + 1))
+            yield batch
 
 
 def _bin(prefix: Path) -> Path:

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from course_lib import config
-from course_lib.config import DataConfig, Layout, ModelConfig, RunConfig, TrainConfig, check_layout
+from course_lib.config import DataConfig, Layout, ModelConfig, RunConfig, TrainConfig
+from course_lib.layout import check_layout
 from course_lib.presets import PRESETS, nano
 
 

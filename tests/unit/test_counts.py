@@ -1,23 +1,32 @@
 """Counts on paper against the model itself."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_lib.config import ModelConfig
 from course_lib.model.gpt import GPT, summed_token_loss
 from course_lib.plan.counts import flops_per_token, matmul_parameters, num_parameters
 from course_lib.presets import PRESETS, nano
 
+CONFIGS = {name: preset().model for name, preset in PRESETS.items()} | {
+    "untied": dataclasses.replace(nano().model, tied_head=False),
+    "no biases": dataclasses.replace(nano().model, bias=False, d_ff=300),
+}
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_parameters_are_those_of_the_model(name: str) -> None:
-    config = PRESETS[name]().model
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_parameters_are_those_of_the_model(config: ModelConfig) -> None:
     with torch.device("meta"):
         model = GPT(config)
     assert num_parameters(config) == sum(p.numel() for p in model.parameters())
     matrices = sum(p.numel() for n, p in model.named_parameters() if p.dim() == 2)
-    assert matmul_parameters(config) == matrices - config.seq_len * config.d_model
+    tables = config.seq_len * config.d_model
+    tables += 0 if config.tied_head else config.vocab_size * config.d_model
+    assert matmul_parameters(config) == matrices - tables
 
 
 def test_nano_has_about_a_million() -> None:

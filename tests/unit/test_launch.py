@@ -30,7 +30,7 @@ def sum_of_ranks(mesh, factor):
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_results_by_rank(n: int) -> None:
     total = 2.0 * sum(range(n))
-    sent = 4 if n > 1 else 0
+    sent = 2 * 4 * (n - 1) // n
     assert run_ranks(sum_of_ranks, n, 2) == [(rank, total, sent) for rank in range(n)]
 
 
