@@ -215,9 +215,6 @@ class Bucketed(Gradients):
                 )
         for bucket in self.buckets:
             if bucket.pending is not None:
-                bucket.pending.advance()
-        for bucket in self.buckets:
-            if bucket.pending is not None:
                 bucket.pending.wait()
             bucket.pending = None
 

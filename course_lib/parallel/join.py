@@ -7,6 +7,8 @@ gets a mesh of one. Left out on purpose: starting anything.
 
 import contextlib
 import os
+import secrets
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -49,16 +51,42 @@ def connected(
     store = None
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         # torchrun's own store outlives a restart, and with it the addresses of dead ranks. A
-        # prefix per attempt keeps a restarted rank from dialling one (seen in 6 of 8 restarts).
+        # prefix per start keeps a restarted rank from dialling one (seen in 6 of 8 restarts).
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         tcp_store = TCPStore(host, port, is_master=False, timeout=timeout)
-        store = PrefixStore(f"attempt{attempt}", tcp_store)
+        store = PrefixStore(_agree_on_start(tcp_store, rank, world_size, timeout), tcp_store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     try:
         yield build_mesh(layout, chosen, store, timeout)
     finally:
         dist.destroy_process_group()
+
+
+def _agree_on_start(store: TCPStore, rank: int, world_size: int, timeout: timedelta) -> str:
+    """Return a name that all ranks of this start have, and no rank of an earlier one.
+
+    torchrun's restart count will not do: of two nodes, only the one whose rank died counts. So rank
+    0 draws a name and lets in who says hello to it; a rank that meets the name of an earlier start
+    finds that its hello was not among those answered, and goes on looking.
+    """
+    mine = secrets.token_hex(8)
+    if rank == 0:
+        store.set("start", mine)
+        hellos = [f"{mine}/hello/{other}" for other in range(1, world_size)]
+        if hellos:
+            store.wait(hellos, timeout)
+        store.set(f"{mine}/answer", " ".join(store.get(hello).decode() for hello in hellos))
+        return mine
+    end_s = time.monotonic() + timeout.total_seconds()
+    while time.monotonic() < end_s:
+        if store.check(["start"]):
+            name = store.get("start").decode()
+            store.set(f"{name}/hello/{rank}", mine)
+            answer = f"{name}/answer"
+            if store.check([answer]) and mine in store.get(answer).decode().split():
+                return name
+        time.sleep(0.05)
+    raise TimeoutError(f"rank {rank} found no rank 0 in {timeout.total_seconds():g} s")
 
 
 def set_threads() -> int:

@@ -9,6 +9,7 @@ jobs are started by torchrun and come in through join.py. Left out on purpose: G
 
 import contextlib
 import faulthandler
+import importlib
 import os
 import pickle
 import shutil
@@ -82,6 +83,9 @@ def run_ranks(
             "fork. Restart the notebook's kernel and call run_ranks before touching the GPU, or "
             "use torchrun"
         )
+    # torch.optim imports it at its first use: a second in every rank, unless it is there already.
+    importlib.import_module("torch._dynamo")
+
     folder = Path(tempfile.mkdtemp(prefix="ranks-"))
     ranks: list[_Child] = []
 

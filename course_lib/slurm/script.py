@@ -118,7 +118,12 @@ def build_script(
         *([site.gpu_option.format(gpus=ntasks_per_node)] if site.device == "cuda" else []),
         f"--time={format_duration(time_limit_s)}",
         "--requeue",
-        *([f"--signal=B:USR1@{site.stop_before_s}"] if site.stop_before_s else []),
+        # A quarter of a short time limit is enough: SLURM may be up to a minute early anyway.
+        *(
+            [f"--signal=B:USR1@{min(site.stop_before_s, time_limit_s // 4)}"]
+            if site.stop_before_s
+            else []
+        ),
         *options,
     ]
     lines = ["#!/bin/bash", *(f"#SBATCH {directive}" for directive in directives), ""]
@@ -158,6 +163,8 @@ def build_script(
         "# Shortly before the time limit this script gets USR1 (--signal above) and passes it on:",
         "# the ranks save a checkpoint and end, and the job goes back to the queue.",
         "requeue=",
+        'saved() { ls "$run_dir/checkpoints" 2>/dev/null || true; }',
+        "saved_before=$(saved)",
         'save_and_stop() { requeue=yes; scancel --signal=USR1 "$SLURM_JOB_ID"; }',
         "trap save_and_stop USR1",
         "",
@@ -182,7 +189,11 @@ def build_script(
         "# The signal has ended this wait, but not what was waited for.",
         'if [ -n "$requeue" ]; then code=0; wait "$steps" || code=$?; fi',
         'if [ -n "$requeue" ] && [ ! -e "$run_dir/result.json" ] && [ "$code" = 0 ]; then',
-        '  scontrol requeue "$SLURM_JOB_ID" && sleep 60 # SLURM ends this script meanwhile',
+        '  if [ "$(saved)" = "$saved_before" ]; then',
+        '    echo "nothing was saved before the time was over: ask for more with --time"',
+        "  else",
+        '    scontrol requeue "$SLURM_JOB_ID" && sleep 60 # SLURM ends this script meanwhile',
+        "  fi",
         "  code=1",
         "fi",
         'exit "$code"',

@@ -4,9 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-# torch.optim imports it at its first use: a second in every forked rank, if it is not there yet.
-import torch._dynamo  # noqa: F401
-
 TABLES = pytest.StashKey[dict[str, list[dict[str, str]]]]()
 Row = Callable[..., None]
 

@@ -36,6 +36,8 @@ port=$((20000 + SLURM_JOB_ID % 12000))
 # Shortly before the time limit this script gets USR1 (--signal above) and passes it on:
 # the ranks save a checkpoint and end, and the job goes back to the queue.
 requeue=
+saved() { ls "$run_dir/checkpoints" 2>/dev/null || true; }
+saved_before=$(saved)
 save_and_stop() { requeue=yes; scancel --signal=USR1 "$SLURM_JOB_ID"; }
 trap save_and_stop USR1
 
@@ -54,7 +56,11 @@ wait "$steps" || code=$?
 # The signal has ended this wait, but not what was waited for.
 if [ -n "$requeue" ]; then code=0; wait "$steps" || code=$?; fi
 if [ -n "$requeue" ] && [ ! -e "$run_dir/result.json" ] && [ "$code" = 0 ]; then
-  scontrol requeue "$SLURM_JOB_ID" && sleep 60 # SLURM ends this script meanwhile
+  if [ "$(saved)" = "$saved_before" ]; then
+    echo "nothing was saved before the time was over: ask for more with --time"
+  else
+    scontrol requeue "$SLURM_JOB_ID" && sleep 60 # SLURM ends this script meanwhile
+  fi
   code=1
 fi
 exit "$code"
