@@ -219,13 +219,14 @@ def one_rank(rounds: int, with_compile: bool) -> None:
         )
     print(f"small, 1 rank of 1 thread, {batch} x {small().model.seq_len} tokens, {rounds} rounds")
     for name, variant in variants.items():
-        bound = "float32" if variant.precision == "float32" or WIDENED and "ours" in name else "bf16"
+        bound = (
+            "float32" if variant.precision == "float32" or WIDENED and "ours" in name else "bf16"
+        )
         median = statistics.median(variant.cpu_s)
         speed = variant.tokens / median
         mfu = speed * flops_per_token(small().model) / peak[bound]
         print(
-            f"  {name:24} {median:7.3f} CPU-s  {speed:6.0f} tokens/CPU-s  "
-            f"MFU {mfu:5.1%} of {bound}"
+            f"  {name:24} {median:7.3f} CPU-s  {speed:6.0f} tokens/CPU-s  MFU {mfu:5.1%} of {bound}"
         )
     for precision in PRECISIONS:
         ours, theirs = variants[f"ours {precision}"], variants[f"Hugging Face {precision}"]
@@ -260,9 +261,7 @@ def bench_ranks(mesh: Mesh, precision: str, rounds: int) -> dict[str, tuple[list
     batch = 4
     run = small_run(precision, batch, RANKS)
     tokens = batch * run.model.seq_len
-    solo = dataclasses.replace(
-        run, train=dataclasses.replace(run.train, global_batch=batch)
-    )
+    solo = dataclasses.replace(run, train=dataclasses.replace(run.train, global_batch=batch))
     models = {
         "no communication": build(solo, by_itself(mesh)),
         "ours": build(run, mesh),
