@@ -26,6 +26,7 @@ from course_lib.parallel.join import connected, set_threads
 from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.parallelize import ParallelModel, parallelize
 from course_lib.plan.counts import flops_per_token, num_parameters
+from course_lib.profile.memory import keep_freed_memory
 from course_lib.runlog import (
     RunLog,
     check_unfinished,
@@ -67,6 +68,7 @@ def train(run_dir: Path) -> None:
         run = read_config(run_dir)
         check_layout(run, int(os.environ.get("WORLD_SIZE", "1")))
         set_threads()
+        keep_freed_memory()
         config = run.train
         with connected(
             layout=run.layout,
