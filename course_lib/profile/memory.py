@@ -1,11 +1,11 @@
 """Count the bytes of live tensors: what torch.cuda.max_memory_allocated tells, on a CPU too.
 
-The operating system's number of a CPU process is of little use: it includes the code and the
-libraries' buffers, and depends on what malloc keeps for later. So we watch torch instead: every
-operation passes through a dispatch mode, which looks at the memory (storage) of what comes out,
-once however many views there are of it, and asks to be told when it is given back. Lab 06 measures
-ZeRO with it. Not seen: memory that a kernel takes and gives back inside one operation, and tensors
-made before the counter was on, unless `track` tells of them.
+The operating system's number of a CPU process is of little use: it includes code and libraries'
+buffers, and depends on what malloc keeps for later. So we watch torch instead: every operation
+passes through a dispatch mode, which looks at the memory (storage) of what comes out, once however
+many views there are of it, and asks to be told when it is given back. Lab 06 measures ZeRO with it.
+Not seen: memory that a kernel takes and gives back inside one operation, and tensors made before
+the counter was on, unless `track` tells of them.
 """
 
 import ctypes
