@@ -1,8 +1,9 @@
 """Named runs, as functions: call one and change what you need with `dataclasses.replace`.
 
 `tiny` is for tests (seconds), `nano` for the labs (about a minute on two CPU cores), `small` for
-benchmarks. Every global batch divides for 1, 2, 4 and 8 ranks, so the same preset, and the same
-losses, come out on any of these. No preset names a machine, a partition or a path.
+benchmarks; `gpt_124m` and its like are models of published size, for GPUs. Every global batch
+divides for 1, 2, 4 and 8 ranks, so the same preset, and the same losses, come out on any of these.
+No preset names a machine, a partition or a path.
 """
 
 from collections.abc import Callable
@@ -64,4 +65,69 @@ def small() -> RunConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {"tiny": tiny, "nano": nano, "small": small}
+def gpt_124m() -> RunConfig:
+    """Return GPT-2 small, trained as GPT-3's smallest: half a million tokens a step."""
+    return RunConfig(
+        name="gpt_124m",
+        model=ModelConfig(vocab_size=50257, seq_len=1024, num_layers=12, num_heads=12, d_model=768),
+        train=TrainConfig(
+            steps=5_000,  # 2.6 billion tokens, about 20 for each parameter
+            global_batch=512,
+            micro_batch=16,
+            precision="bf16",
+            lr=6e-4,
+            warmup_steps=700,
+            val_every=500,
+            checkpoint_every=500,
+        ),
+    )
+
+
+def gpt_350m() -> RunConfig:
+    """Return GPT-2 medium, trained as GPT-3 of that size."""
+    return RunConfig(
+        name="gpt_350m",
+        model=ModelConfig(
+            vocab_size=50257, seq_len=1024, num_layers=24, num_heads=16, d_model=1024
+        ),
+        train=TrainConfig(
+            steps=14_000,
+            global_batch=512,
+            micro_batch=8,
+            precision="bf16",
+            lr=3e-4,
+            warmup_steps=700,
+            val_every=1_000,
+            checkpoint_every=1_000,
+        ),
+    )
+
+
+def gpt_1_3b() -> RunConfig:
+    """Return GPT-3 XL, a million tokens a step; 16 heads, as the paper's 24 do not divide 2048."""
+    return RunConfig(
+        name="gpt_1_3b",
+        model=ModelConfig(
+            vocab_size=50257, seq_len=2048, num_layers=24, num_heads=16, d_model=2048
+        ),
+        train=TrainConfig(
+            steps=25_000,
+            global_batch=512,
+            micro_batch=4,
+            precision="bf16",
+            lr=2e-4,
+            warmup_steps=400,
+            val_every=1_000,
+            checkpoint_every=1_000,
+        ),
+    )
+
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {
+    "tiny": tiny,
+    "nano": nano,
+    "small": small,
+    "gpt_124m": gpt_124m,
+    "gpt_350m": gpt_350m,
+    "gpt_1_3b": gpt_1_3b,
+}
