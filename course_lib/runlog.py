@@ -11,6 +11,7 @@ a rename, which is atomic, and metrics.jsonl grows by whole lines of which only 
 half there. Only rank 0 writes, except into `failed/`. Left out on purpose: torch.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -145,10 +146,12 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         ValueError: a line other than an unfinished last one is not a JSON object.
     """
     path = Path(run_dir) / "metrics.jsonl"
-    if not path.is_file():
+    try:
+        text = path.read_text()
+    except FileNotFoundError:  # not there yet, or a new attempt has this moment set it aside
         return []
     records = []
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
         if not line.endswith("\n"):
             break
         try:
@@ -186,8 +189,11 @@ def write_failure(run_dir: Path, rank: int, error: BaseException) -> None:
 
 def read_failures(run_dir: Path) -> list[dict[str, Any]]:
     """Return what failed ranks wrote, the earliest first: that one is usually the cause."""
-    paths = sorted((Path(run_dir) / "failed").glob("rank_*.json"))
-    return sorted((json.loads(path.read_text()) for path in paths), key=lambda f: f["time_s"])
+    failures = []
+    for path in (Path(run_dir) / "failed").glob("rank_*.json"):
+        with contextlib.suppress(FileNotFoundError):  # a new attempt has this moment set it aside
+            failures.append(json.loads(path.read_text()))
+    return sorted(failures, key=lambda failure: failure["time_s"])
 
 
 def check_unfinished(run_dir: Path) -> None:

@@ -204,9 +204,6 @@ def jobs_table(listed: JobList) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("nodes", "elapsed", "CPU used", "memory used"):
         table.add_column(heading, justify="right", no_wrap=True)
-    waiting = any(job.state == "PENDING" for job in listed.jobs)
-    if waiting:
-        table.add_column("why it waits")
     for job in listed.jobs:
         table.add_row(
             job.job_id,
@@ -216,14 +213,19 @@ def jobs_table(listed: JobList) -> Table:
             format_duration(job.elapsed_s),
             _share(job.cpu_efficiency, f"of {job.cpus} CPU" + "s" * (job.cpus > 1)),
             _share(job.memory_efficiency, f"of {format_size(job.memory_asked_bytes or 0)}"),
-            *([explain_reason(job.reason) if job.state == "PENDING" else ""] if waiting else []),
         )
+    # Below the table, as a sentence has no room beside it on a terminal of 80 columns.
+    notes = [
+        f"job {job.job_id} waits: {explain_reason(job.reason)}"
+        for job in listed.jobs
+        if job.state == "PENDING"
+    ]
     if not listed.accounting:
-        table.caption = (
+        notes.append(
             "This cluster keeps no accounting: what jobs used is not known, and finished jobs are "
             "forgotten after some minutes."
         )
-        table.caption_justify = "left"
+    table.caption, table.caption_justify = "\n".join(notes) or None, "left"
     return table
 
 

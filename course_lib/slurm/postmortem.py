@@ -36,6 +36,12 @@ _BLOCK = re.compile(
     r"^\s*exitcode\s*: (?P<exit_code>-?\d+)",
     re.MULTILINE,
 )
+# SLURM's words when it requeues, and the first words of a new rank 0. With a rank that torchrun has
+# started again, the last words of the one before it would be taken for its own.
+_ENDS_A_START = re.compile(
+    r"CANCELLED AT \S+ DUE TO (?:NODE FAILURE|JOB REQUEUE)[^\n]*\n|^(?=\[rank 0\] rank 0 on )",
+    re.MULTILINE,
+)
 _SLURM_SAYS = {
     "DUE TO TIME LIMIT": "SLURM ended the job at its time limit: ask for more with --time",
     "DUE TO NODE FAILURE": "a node of the job stopped answering, so SLURM ended the job there",
@@ -101,10 +107,10 @@ class Postmortem:
 def examine(run_dir: Path, output: str) -> Postmortem:
     """Find the first failure of the run in `run_dir`, whose job printed `output`.
 
-    A requeued job's output holds all its starts; only the last one counts.
+    The output of a job that SLURM requeued, or whose ranks torchrun started again, holds all its
+    starts; only the last one counts.
     """
-    # srun says so on the start that was cut off; what follows belongs to the next start.
-    output = re.split(r"CANCELLED AT \S+ DUE TO NODE FAILURE[^\n]*\n", output)[-1] or output
+    output = _ENDS_A_START.split(output)[-1] or output
     failures = _reported(run_dir)
     known = {failure.rank for failure in failures}
     failures += [each for each in _from_torchrun(output, _hosts(run_dir)) if each.rank not in known]
@@ -166,7 +172,7 @@ def _from_torchrun(output: str, hosts: list[str]) -> list[Failure]:
                 error=error,
                 last_lines=tuple(lines[-LAST_LINES:]),
                 consequence=exit_code == -signal.SIGTERM
-                or bool(_CONSEQUENCE.search("\n".join(lines[-3:]))),
+                or (exit_code >= 0 and bool(_CONSEQUENCE.search("\n".join(lines[-3:])))),
             )
         )
     return failures

@@ -13,7 +13,8 @@ _PASSING = {
     "Resources": "the nodes are busy; the job starts when enough of them are free",
     "Priority": "other jobs are in front of this one in the queue",
     "Dependency": "it waits for another job to end",
-    "BeginTime": "it may not start yet; a job that lost a node is held back for some seconds",
+    "BeginTime": "its time to begin has not come: a job that goes back to the queue is held for a "
+    "minute or two",
     "JobArrayTaskLimit": "as many tasks of this array as allowed are running already",
     "ReqNodeNotAvail": "a node that it needs is down, drained or reserved (sinfo -R says why)",
     "Reservation": "its reservation has not begun",

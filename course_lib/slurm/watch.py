@@ -4,8 +4,9 @@
 has ended. `watch_job` shows that on a terminal; the notebooks show the same snapshots with
 widgets.
 
-A job may go back from running to waiting: when a node dies, SLURM queues the job again, and the run
-starts anew. So the end is only an end when SLURM says so, and the progress bar may jump back.
+A job may go back from running to waiting: when a node dies, or its time is nearly over, it is put
+into the queue again, and the run goes on from its last checkpoint. So the end is only an end when
+SLURM says so, and the progress bar may jump back.
 """
 
 import sys
@@ -56,6 +57,10 @@ class Snapshot:
     """All lines of metrics.jsonl."""
     failed_ranks: int
     """Ranks that have reported a failure since the job was started (last)."""
+    earlier_attempts: int
+    """Times that the ranks have begun before, in this start of the job or an earlier one."""
+    saved_step: int | None
+    """Step of the last checkpoint, from which a new start goes on."""
 
 
 def take_snapshot(job: Job, status: JobStatus) -> Snapshot:
@@ -74,6 +79,11 @@ def take_snapshot(job: Job, status: JobStatus) -> Snapshot:
         tokens_per_s=sum(rates) / len(rates) if rates else None,
         records=tuple(records),
         failed_ranks=sum(failure["time_s"] > started_s for failure in failures),
+        earlier_attempts=sum(1 for _ in (job.run_dir / "earlier_attempts").glob("*")),
+        saved_step=max(
+            (int(path.name[5:]) for path in (job.run_dir / "checkpoints").glob("step_*")),
+            default=None,
+        ),
     )
 
 
@@ -118,12 +128,15 @@ def follow(
 def queue_line(status: JobStatus) -> str:
     """Say in a line where the job is."""
     if status.waiting:
-        line = f"waiting: {explain_reason(status.reason or 'None')}"
+        again = f" for start number {status.restarts + 1}" if status.restarts else ""
+        line = f"waiting{again}: {explain_reason(status.reason or 'None')}"
         if never_starts(status.reason):
             line += f". It will not start by itself: cancel it with scancel {status.job_id}"
         return line
-    again = f", start number {status.restarts + 1}" if status.restarts else ""
+    if status.state == "COMPLETING":  # a job that was requeued counts its next start already
+        return f"ending on {status.nodes or 'its nodes'}"
     if status.running:
+        again = f", start number {status.restarts + 1}" if status.restarts else ""
         return f"{status.state.lower()} on {status.nodes or 'its nodes'}{again}"
     return status.sentence()
 
@@ -131,12 +144,18 @@ def queue_line(status: JobStatus) -> str:
 def state_line(snapshot: Snapshot) -> str:
     """Say in a line where the job is, and whether it is about to fail."""
     line, status = queue_line(snapshot.status), snapshot.status
+    if status.waiting and status.restarts:
+        saved = snapshot.saved_step
+        line += ". It will begin anew" if saved is None else f". It will go on from step {saved}"
+    restarted = snapshot.earlier_attempts - status.restarts
+    if status.running and restarted > 0:
+        line += f". torchrun has started the ranks again ({restarted} so far)"
     if status.running and snapshot.failed_ranks:
         # A job can hang here: srun waits for tasks of a node that went away and came back.
         line += (
-            f". Ranks have failed ({snapshot.failed_ranks} so far): SLURM ends the job soon, or "
-            "within a minute if a node was lost. If it stays like this, end it yourself: "
-            f"scancel {status.job_id}"
+            f". Ranks have failed ({snapshot.failed_ranks} so far): torchrun starts them again "
+            "(--max-restarts), or SLURM ends the job soon, within a minute if a node was lost. If "
+            f"it stays like this, end it yourself: scancel {status.job_id}"
         )
     return line
 
@@ -159,7 +178,10 @@ def end_report(job: Job, status: JobStatus) -> str:
             lines.append(examine_job(job.run_dir, job.output_path).text())
         snapshot = take_snapshot(job, status)
         if snapshot.step:
-            lines.append(f"it had done {snapshot.step} of {snapshot.steps} steps")
+            saved = "none is saved"
+            if snapshot.saved_step is not None:
+                saved = f"the last one saved is step {snapshot.saved_step}"
+            lines.append(f"it had done {snapshot.step} of {snapshot.steps} steps; {saved}")
     if job.output_path.is_file():
         lines.append(f"all output: {job.output_path}")
     lines.append(f"run folder: {job.run_dir}")
