@@ -97,7 +97,7 @@ def test_the_table_says_why_a_job_waits(monkeypatch):
 def render(listed: JobList) -> str:
     from rich.console import Console
 
-    console = Console(width=200)
+    console = Console(width=80)
     with console.capture() as captured:
         console.print(jobs_table(listed))
     return captured.get()

@@ -99,14 +99,24 @@ def test_what_slurm_did_itself_is_told_first(tmp_path, line, words):
     assert words in examine(tmp_path, line).text().splitlines()[0]
 
 
-def test_of_a_requeued_job_only_the_last_start_counts(tmp_path):
-    cut = (
-        "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 2026-11-23T03:20:31 DUE TO NODE FAILURE"
-    )
-    output = KILLED + cut + ", SEE SLURMCTLD LOG FOR DETAILS ***\n[rank 0] second start\n"
+@pytest.mark.parametrize(
+    "reason", ["NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***", "JOB REQUEUE ***"]
+)
+def test_of_a_requeued_job_only_the_last_start_counts(tmp_path, reason):
+    cut = "slurmstepd: error: *** JOB 7 ON node1 CANCELLED AT 2026-11-23T03:20:31 DUE TO "
+    output = f"{KILLED}{cut}{reason}\n[rank 0] second start\n"
     found = examine(tmp_path, output)
     assert found.first is None
     assert found.output == ("[rank 0] second start",)
+
+
+def test_the_words_of_a_rank_that_torchrun_has_replaced_are_not_its_successor_s(tmp_path):
+    first = f"[rank 0] rank 0 on node1 (cpu)\n[rank 1] [rank1]: {CLOSED}\n"
+    second = "[rank 0] going on from step 40\n[rank 0] rank 0 on node1 (cpu)\n"
+    found = examine(tmp_path, first + second + KILLED[KILLED.index("Root Cause") :])
+    assert found.first is not None
+    assert (found.first.rank, found.first.consequence) == (1, False)
+    assert found.first.last_lines == ()
 
 
 def test_no_trace_at_all_shows_the_end_of_the_output(tmp_path):

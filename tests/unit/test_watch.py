@@ -126,6 +126,58 @@ def test_what_will_never_start_is_said(run_dir):
 
 def test_a_second_start_is_counted():
     assert queue_line(dataclasses.replace(RUNNING, restarts=1)).endswith("start number 2")
+    assert queue_line(REQUEUED).startswith("waiting for start number 2: its time to begin has not")
+    # the first start is still ending, though SLURM counts the next one already
+    ending = dataclasses.replace(RUNNING, state="COMPLETING", restarts=1)
+    assert queue_line(ending) == "ending on node[1-2]"
+
+
+def test_a_requeued_job_says_from_where_it_will_go_on(run_dir):
+    (snapshot, *_) = follow(ListedJob(run_dir, [REQUEUED, DONE]))
+    assert state_line(snapshot).endswith("It will begin anew")
+    for step in (5, 40):
+        (run_dir / "checkpoints" / f"step_{step}").mkdir(parents=True)
+    (snapshot, *_) = follow(ListedJob(run_dir, [REQUEUED, DONE]))
+    assert state_line(snapshot).endswith("It will go on from step 40")
+
+
+def test_restarts_of_torchrun_are_told_from_those_of_slurm(run_dir):
+    for attempt in ("1", "2"):
+        (run_dir / "earlier_attempts" / attempt).mkdir(parents=True)
+    (snapshot, *_) = follow(ListedJob(run_dir, [RUNNING, DONE]))
+    assert "torchrun has started the ranks again (2 so far)" in state_line(snapshot)
+    requeued = dataclasses.replace(RUNNING, restarts=2)
+    (snapshot, *_) = follow(ListedJob(run_dir, [requeued, DONE]))
+    assert "torchrun" not in state_line(snapshot)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_step_may_go_back(run_dir, terminal):
+    def states():
+        write_metrics(run_dir, range(1, 13))
+        yield RUNNING
+        yield REQUEUED
+        write_metrics(run_dir, range(1, 9))
+        yield dataclasses.replace(RUNNING, restarts=1)
+        write_metrics(run_dir, range(1, 21))
+        while True:
+            yield dataclasses.replace(DONE, restarts=1)
+
+    class WrittenJob(Job):
+        at = states()
+
+        def status(self):
+            return next(self.at)
+
+    code, text = shown(WrittenJob(7, run_dir), terminal=terminal)
+    assert code == 0
+    assert "waiting for start number 2" in text
+    assert "running on node[1-2], start number 2" in text
+    if terminal:  # here no time passes, so a bar is drawn at the end only
+        assert "20/20" in text
+    else:
+        assert "step 12/20" in text
+        assert "step 8/20" in text
 
 
 def test_a_job_that_hangs_after_a_failure_is_pointed_out(run_dir):
@@ -169,7 +221,7 @@ def test_failure_names_the_rank(run_dir, terminal):
     code, text = shown(ListedJob(run_dir, [RUNNING, FAILED]), terminal=terminal)
     assert code == 1
     assert "failed first: RuntimeError: boom" in text
-    assert "it had done 3 of 20 steps" in text
+    assert "it had done 3 of 20 steps; none is saved" in text
     assert f"run folder: {run_dir}" in text
 
 
