@@ -26,9 +26,17 @@ from typing import Literal
 
 from course_lib.config import Layout, RunConfig
 from course_lib.layout import check_layout, micro_batches, padded_vocab_size
-from course_lib.plan.traffic import TABLE, Bucket, _buckets, _coordinates, _my_stages, _widths
+from course_lib.plan.shares import (
+    FLOAT32_BYTES,
+    TABLE,
+    buckets,
+    coordinates,
+    my_stages,
+    owned,
+    widths,
+)
 
-FLOAT32_BYTES, INT64_BYTES = 4, 8
+INT64_BYTES = 8
 LOSS_ROWS = 128
 """Tokens whose logits the loss works on at once, on a CPU (parallel/tensor.py)."""
 
@@ -93,21 +101,21 @@ def _moments(
     run: RunConfig, layout: Layout, rank: int, attention: Core, widened: bool
 ) -> dict[str, int]:
     size, held = _Sizes(run, layout, attention), _Dp(run, layout, rank)
-    weight, gradient = _widths(run)
+    weight, gradient = widths(run)
     # How many times its own bytes the float32 copy of an operand takes.
     wide = FLOAT32_BYTES // weight if widened else 0
     remembered, x, x_local = size.block(layout.recompute), size.x, size.x_local
-    _, pp_rank, _ = _coordinates(rank, layout)
+    _, pp_rank, _ = coordinates(rank, layout)
     first, last = pp_rank == 0, pp_rank == layout.pp - 1
-    chunks = _my_stages(run, layout, pp_rank)
+    chunks = my_stages(run, layout, pp_rank)
     ends = 2 * x_local if last else 0  # the last norm's input, and the head's
     always = sum(_state(run, layout, rank).values()) + size.tokens + size.mask
     always += _others_in_pipeline(run, layout, pp_rank, size)
 
     found = {"update": always}
     if gradient != FLOAT32_BYTES:  # the optimizer takes gradients in its own type
-        owned = _owned(layout, _buckets(run, layout, rank), rank)
-        found["update"] += FLOAT32_BYTES * sum(owned)
+        mine = owned(buckets(run, layout, rank), layout, rank)
+        found["update"] += FLOAT32_BYTES * sum(count for _, count in mine)
     if last:
         everything = always + len(chunks[-1]) * remembered + ends
         # Zero 3 drops the head's weights before the loss and fetches them again for backward.
@@ -141,7 +149,7 @@ class _Sizes:
 
     def __init__(self, run: RunConfig, layout: Layout, attention: Core) -> None:
         model, tp = run.model, layout.tp
-        weight, _ = _widths(run)
+        weight, _ = widths(run)
         assert layout.dp is not None
         places = run.train.micro_batch * model.seq_len
         columns = padded_vocab_size(model.vocab_size, tp) // tp
@@ -182,10 +190,10 @@ class _Dp:
     def __init__(self, run: RunConfig, layout: Layout, rank: int) -> None:
         assert layout.dp is not None
         self._dp, self._stage = layout.dp, layout.zero if layout.dp > 1 else 0
-        self._weight, self._gradient = _widths(run)
-        self._first = _coordinates(rank, layout)[1] == 0
+        self._weight, self._gradient = widths(run)
+        self._first = coordinates(rank, layout)[1] == 0
         self._buckets = sorted(
-            _buckets(run, layout, rank),
+            buckets(run, layout, rank),
             key=lambda bucket: min(self._place(each.name) for each in bucket.parameters),
             reverse=True,
         )
@@ -236,37 +244,21 @@ class _Dp:
 
 
 def _state(run: RunConfig, layout: Layout, rank: int) -> dict[str, int]:
-    buckets = _buckets(run, layout, rank)
+    held = buckets(run, layout, rank)
     assert layout.dp is not None
-    numel = sum(bucket.numel for bucket in buckets)
+    numel = sum(bucket.numel for bucket in held)
     part = numel // layout.dp
     stage = layout.zero if layout.dp > 1 else 0
-    weight, gradient = _widths(run)
+    weight, gradient = widths(run)
     low = run.train.precision != "float32"
-    owned = _owned(layout, buckets, rank)
+    counts = [count for _, count in owned(held, layout, rank)]
     return {
         "weights": (part if stage == 3 else numel) * weight,
         "gradients": (part if stage >= 2 else numel) * gradient,
         "master": (part if stage else numel) * FLOAT32_BYTES if low else 0,
         # AdamW also counts its steps, in a float32 per tensor.
-        "optimizer": (2 * sum(owned) + len(owned)) * FLOAT32_BYTES,
+        "optimizer": (2 * sum(counts) + len(counts)) * FLOAT32_BYTES,
     }
-
-
-def _owned(layout: Layout, buckets: list[Bucket], rank: int) -> list[int]:
-    """Return how many numbers this rank's optimizer updates of each parameter it has a part of."""
-    dp_rank, _, _ = _coordinates(rank, layout)
-    assert layout.dp is not None
-    found = []
-    for bucket in buckets:
-        part = bucket.numel // layout.dp
-        low, high = (dp_rank * part, (dp_rank + 1) * part) if layout.zero else (0, bucket.numel)
-        start = 0
-        for parameter in bucket.parameters:
-            stop = start + parameter.numel
-            found.append(max(0, min(stop, high) - max(start, low)))
-            start = stop
-    return [count for count in found if count]
 
 
 def _others_in_pipeline(run: RunConfig, layout: Layout, pp_rank: int, size: _Sizes) -> int:
@@ -281,7 +273,7 @@ def _others_in_pipeline(run: RunConfig, layout: Layout, pp_rank: int, size: _Siz
         "zb_h1": layout.pp,
         "interleaved": 2 * (layout.pp - pp_rank - 1) + (v - 1) * layout.pp + 1,
     }[layout.schedule]
-    layers = len(_my_stages(run, layout, pp_rank)[0])
+    layers = len(my_stages(run, layout, pp_rank)[0])
     each = layers * size.block(layout.recompute) + size.x_local  # it keeps what it has sent on
     if pp_rank == layout.pp - 1 and v == 1:
         each += size.x_local + size.logits
