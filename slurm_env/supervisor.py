@@ -124,10 +124,12 @@ class Supervisor:
 
     def serve(self, control: Path) -> None:
         """Answer requests, one at a time, until `down`."""
-        control.unlink(missing_ok=True)
+        unready = control.with_suffix(".new")
+        unready.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(control))
+            listener.bind(str(unready))
             listener.listen(16)
+            unready.rename(control)  # who sees it may connect
             while not self.stopping:
                 connection, _ = listener.accept()
                 with connection:
