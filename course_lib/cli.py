@@ -44,6 +44,9 @@ RUN_COMMANDS = {
     "watch": "Follow a job to its end",
     "train": "Train here, without SLURM",
     "data": "Prepare a corpus and its tokenizer",
+    "profile": "Say where the time of a run's recorded steps went, and what to change",
+    "tensorboard": "Show a run in TensorBoard, without any network",
+    "calibrate": "Measure messages, products and copies, here or between nodes",
     "export": "Write a trained model as a Hugging Face GPT-2 folder",
     "import": "Make a run folder of a Hugging Face GPT-2 folder",
 }
@@ -75,6 +78,8 @@ class SubmitOptions:
     """Folder of text to learn from; short for --data.corpus."""
     on_nonfinite: Literal["stop", "skip"] | None = None
     """What to do at a loss that is no number; short for --train.on-nonfinite."""
+    slow: str | None = None
+    """Bottlenecks to plant, with commas between; short for --train.slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,8 @@ class TrainOptions:
     """Folder of text to learn from; short for --data.corpus."""
     on_nonfinite: Literal["stop", "skip"] | None = None
     """What to do at a loss that is no number; short for --train.on-nonfinite."""
+    slow: str | None = None
+    """Bottlenecks to plant, with commas between; short for --train.slow."""
 
 
 T = TypeVar("T")
@@ -119,7 +126,7 @@ def help_text() -> str:
     """Return what `workshop --help` prints."""
     lines = ["workshop COMMAND [options]      (workshop COMMAND --help says more)", ""]
     for title, commands in (("The class cluster", CLUSTER_COMMANDS), ("Training", RUN_COMMANDS)):
-        lines += [title, *(f"  {name:<8}{what}" for name, what in commands.items()), ""]
+        lines += [title, *(f"  {name:<12}{what}" for name, what in commands.items()), ""]
     lines.append("Begin with: workshop up")
     return "\n".join(lines)
 
@@ -253,6 +260,95 @@ def data(args: list[str]) -> int:
     return 0
 
 
+def profile(args: list[str]) -> int:
+    """Run `workshop profile RUN`."""
+
+    def parse(
+        run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")],
+        against: str | None = None,
+        html: str | None = None,
+        json: bool = False,
+    ) -> tuple[str, str | None, str | None, bool]:
+        """Say where the time of a run's recorded steps went, and what to change.
+
+        Args:
+            run: path or name of a run folder with traces (--profile.steps 5:8), or a trace file.
+            against: an earlier run to compare with.
+            html: write one self-contained page to this file instead.
+            json: print JSON for programs.
+        """
+        return run, against, html, json
+
+    name, other, page, as_json = _parse(parse, "profile", args)
+    from course_lib.profile.across import RunProfile, profile_run
+    from course_lib.profile.advisor import advise
+
+    def read(given: str) -> RunProfile:
+        return profile_run(_profiled(given), lambda line: print(line, file=sys.stderr))
+
+    run, against = read(name), read(other) if other else None
+    findings = advise(run)
+    from course_lib.profile import report
+
+    if page:
+        from course_lib.profile.memory_profile import memory_path, read_memory
+        from course_lib.profile.page import html_page
+        from course_lib.runlog import write_text
+
+        path, ranks = Path(page).expanduser().resolve(), [rank.rank for rank in run.ranks]
+        recorded = [rank for rank in ranks if memory_path(run.run_dir, rank).is_file()]
+        memory = [read_memory(run.run_dir, rank) for rank in recorded]
+        write_text(path, html_page(run, findings, against, memory))
+        print(f"wrote {path}: open it in a browser")
+    elif as_json:
+        from json import dumps
+
+        print(dumps(report.to_json(run, findings, against), indent=2))
+    else:
+        print(report.text_report(run, findings), end="")
+        if against is not None:
+            print(report.comparison_text(report.compare(against, run)), end="")
+    return 0
+
+
+def tensorboard(args: list[str]) -> int:
+    """Run `workshop tensorboard RUN`."""
+
+    def parse(
+        run: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")], port: int | None = None
+    ) -> tuple[str, int | None]:
+        """Show a run in TensorBoard, without any network; Ctrl-C stops it.
+
+        Args:
+            run: path of a run folder, or its name among the workshop's runs.
+            port: where to listen; left out, any free port.
+        """
+        return run, port
+
+    name, port = _parse(parse, "tensorboard", args)
+    from course_lib.profile.tensorboard import serve
+
+    return serve(_run_folder(name), port=port)
+
+
+def _profiled(name: str) -> Path:
+    """Return a folder with traces or a trace, by its path, or else a run folder."""
+    path = Path(name).expanduser()
+    holds_traces = path.is_file() or any(path.glob("*.pt.trace.json*"))
+    return path if holds_traces else _run_folder(name)
+
+
+def calibrate(args: list[str]) -> int:
+    """Run `workshop calibrate`."""
+    from course_lib.calibration import CalibrateOptions
+    from course_lib.calibration import calibrate as measure
+
+    options = _parse(CalibrateOptions, "calibrate", args)
+    if options.nodes and _outside(load_site(options.site).name):
+        return _on_login_node("calibrate", args)
+    return measure(options)
+
+
 def export_run(args: list[str]) -> int:
     """Run `workshop export RUN DIR`."""
 
@@ -332,6 +428,9 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "watch": watch,
     "train": train,
     "data": data,
+    "profile": profile,
+    "tensorboard": tensorboard,
+    "calibrate": calibrate,
     "export": export_run,
     "import": import_run,
 }
@@ -371,9 +470,9 @@ def _parse_run(command: str, args: list[str], defaults: Options) -> tuple[Option
     if corpus is not None:  # the job runs in another folder
         corpus = os.path.abspath(os.path.expanduser(corpus))
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, corpus=corpus))
-    if options.on_nonfinite is not None:
-        changed = dataclasses.replace(run.train, on_nonfinite=options.on_nonfinite)
-        run = dataclasses.replace(run, train=changed)
+    short = {"on_nonfinite": options.on_nonfinite, "slow": options.slow}
+    given = {name: value for name, value in short.items() if value is not None}
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, **given))
     return options, run
 
 
@@ -388,14 +487,17 @@ def _on_login_node(command: str, args: list[str]) -> int:
     return _hand_over([sys.executable, "-P", "-m", "slurm_env", "shell", "-c", shlex.join(inside)])
 
 
+_PATHS = ("--corpus", "--data.corpus", "--site", "--out")
+
+
 def absolute_paths(args: Sequence[str]) -> list[str]:
     """Return the arguments with paths made absolute: the login node has another current folder."""
     result: list[str] = []
     for arg in args:
         option, equals, value = arg.partition("=")
-        if equals and option in ("--corpus", "--data.corpus", "--site"):
+        if equals and option in _PATHS:
             result.append(f"{option}={_absolute(option, value)}")
-        elif result and result[-1] in ("--corpus", "--data.corpus", "--site"):
+        elif result and result[-1] in _PATHS:
             result.append(_absolute(result[-1], arg))
         else:
             result.append(arg)

@@ -216,6 +216,8 @@ class TrainConfig:
     """How long a rank waits for the others before it gives up and says for whom (seconds)."""
     tensorboard: bool = True
     """Whether to write TensorBoard scalars beside metrics.jsonl."""
+    slow: str = ""
+    """Bottlenecks to plant, by name, with commas between: the same result, only later (lab 05)."""
 
     def __post_init__(self) -> None:
         _check_positive(self, "steps", "global_batch", "micro_batch", "lr", "grad_clip")
@@ -253,10 +255,38 @@ class TrainConfig:
                 f"{self.global_batch / self.micro_batch:.2f}, not a whole number of "
                 "micro-batches: make global_batch a multiple of micro_batch"
             )
+        planted_bottlenecks(self.slow)
         if self.device == "cpu" and self.backend == "nccl":
             raise ValueError(
                 "backend nccl carries only GPU tensors, but device is cpu: use gloo or auto"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileConfig:
+    """What of the run is recorded, step by step, operation by operation."""
+
+    steps: str | None = None
+    """Record the steps FIRST:LAST, both included, on every rank; the next one's memory, too."""
+    stack: bool = False
+    """Whether to record also the calling lines of Python and all allocations (for TensorBoard)."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and not re.fullmatch(r"[1-9][0-9]*(:[1-9][0-9]*)?", self.steps):
+            raise ValueError(
+                f"profile.steps is {self.steps!r}, but it must be FIRST:LAST, for example 5:8 (or "
+                "one number); steps count from 1"
+            )
+        if self.steps is not None and len(self.range) == 0:
+            raise ValueError(f"profile.steps is {self.steps}, but the last comes before the first")
+
+    @property
+    def range(self) -> range:
+        """The steps to record; empty if none are."""
+        if self.steps is None:
+            return range(0)
+        first, _, last = self.steps.partition(":")
+        return range(int(first), int(last or first) + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,8 +303,16 @@ class RunConfig:
     """On what text."""
     train: TrainConfig
     """In which way."""
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    """What of it is recorded."""
 
     def __post_init__(self) -> None:
+        recorded = self.profile.range
+        if len(recorded) and recorded[-1] > self.train.steps:
+            raise ValueError(
+                f"profile.steps is {self.profile.steps}, but the run has {self.train.steps} steps: "
+                "record earlier ones, or train for more"
+            )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise ValueError(
                 f"name is {self.name!r}, but it becomes a folder: use letters, digits, dots, "
@@ -298,6 +336,40 @@ class RunConfig:
         except json.JSONDecodeError as error:
             raise ValueError(f"the configuration is not valid JSON: {error}") from None
         return _build(RunConfig, values, "")
+
+
+BOTTLENECKS = {
+    "loader": "every batch is read from a slow disk when it is needed, and not ahead",
+    "optimizer": "AdamW one small operation at a time, parameter by parameter",
+    "tiny_ops": "the MLP works on eight tokens at a time",
+    "sync": "the host reads back whether each gradient is finite, one by one",
+    "attention": "attention stores the T x T weights, and masks and normalises them step by step",
+    "heads": "a Python loop over the attention heads",
+    "reduce": "every gradient is all-reduced on its own, after every micro-batch",
+    "bucket": "gradients travel in buckets of a few KiB",
+    "overlap": "gradients are sent only when the whole backward pass is over",
+    "recompute": "every block is computed a second time for backward",
+    "stages": "the first pipeline stage gets as many layers as it can",
+    "micro": "as few micro-batches as the pipeline has stages",
+    "checkpoint": "a checkpoint after every step, written while all wait",
+    "straggler": "the last rank works at half the speed of the others",
+    "fp32": "products in float32 on a machine that is faster in bf16",
+    "grain": "sizes that the hardware's units do not divide",
+}
+"""What --slow can plant, by name."""
+
+
+def planted_bottlenecks(names: str) -> tuple[str, ...]:
+    """Return the names in a list such as "loader,optimizer".
+
+    Raises:
+        ValueError: a name is unknown; the message lists those that there are.
+    """
+    found = tuple(name.strip() for name in names.split(",") if name.strip())
+    for name in found:
+        if name not in BOTTLENECKS:
+            raise ValueError(f"slow names {name!r}, but there are only: {', '.join(BOTTLENECKS)}")
+    return found
 
 
 def _check_positive(config: Any, *names: str) -> None:

@@ -11,6 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+from course_lib.plan.calibration import Calibration
+from course_lib.profile.across import RunProfile
+from course_lib.profile.memory_profile import OWNER_COLOURS, MemoryProfile
+from course_lib.profile.report import Comparison
+from course_lib.profile.summary import COLOURS, HATCHED, summarize
 
 BLUE = "#0072B2"
 ORANGE = "#D55E00"
@@ -74,3 +81,215 @@ def _smooth(values: Sequence[float], *, memory: float) -> list[float]:
         weight = 1 / min(count, memory)
         result.append(value if not result else (1 - weight) * result[-1] + weight * value)
     return result
+
+
+def calibration_figure(calibration: Calibration) -> Figure:
+    """Draw what messages took beside the fitted alpha-beta model: a row an axis, a column a call.
+
+    Args:
+        calibration: what `workshop calibrate` measured, with at least one collective.
+    """
+    names = list(dict.fromkeys(each.operation for each in calibration.collectives))
+    rows = list(dict.fromkeys(each.axis for each in calibration.collectives))
+    if not names:
+        raise ValueError(
+            "nothing to draw: this calibration was measured on one rank, which sends "
+            "nothing: measure with --ranks 2 or --nodes 2"
+        )
+    figure = Figure(
+        figsize=(2.7 * len(names) + 0.6, 2.5 * len(rows) + 0.7), dpi=110, layout="constrained"
+    )
+    grid = figure.subplots(len(rows), len(names), sharex=True, sharey=True, squeeze=False)
+    for each in calibration.collectives:
+        axes = grid[rows.index(each.axis), names.index(each.operation)]
+        first, last = each.bytes_sent[0], each.bytes_sent[-1]
+        sizes = [first * (last / first) ** (step / 60) for step in range(61)]
+        model = [each.fit.time_s(size) for size in sizes]
+        axes.loglog(sizes, model, color=ORANGE, linewidth=1.6, label="model")
+        axes.loglog(each.bytes_sent, each.time_s, "o", color=BLUE, markersize=4.5, label="measured")
+        axes.set_title(f"{each.operation} over {each.axis}", fontsize=9, loc="left")
+        nodes = f"{each.num_nodes} node" + "s" * (each.num_nodes > 1)
+        words = (
+            f"{each.num_ranks} ranks on {nodes}\n"
+            f"{each.fit.alpha_s * 1e6:,.0f} µs + bytes / {each.fit.bytes_per_s / 1e6:,.4g} MB/s\n"
+            f"model off by at most {abs(each.fit.worst_residual):.0%}"
+        )
+        axes.text(0.04, 0.97, words, transform=axes.transAxes, va="top", fontsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].legend(frameon=False, loc="lower right", fontsize=8)
+    figure.supxlabel("bytes sent by a rank", fontsize=10)
+    figure.supylabel("time (s)", fontsize=10)
+    return figure
+
+
+def memory_figure(profile: MemoryProfile) -> Figure:
+    """Draw the bytes alive over a step, by owner, with the peak and the plan's peak.
+
+    Args:
+        profile: what a rank measured in one step.
+    """
+    figure = Figure(figsize=(8.0, 4.0), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    times_ms = [time_s * 1e3 for time_s in profile.times_s]
+    tops: dict[str, list[float]] = {}
+    below = [0.0] * len(times_ms)
+    for owner, curve in profile.bytes_by_owner.items():
+        below = [low + num_bytes / 2**20 for low, num_bytes in zip(below, curve, strict=True)]
+        tops[owner] = below
+    # From the highest down, each over the one before, with an outline in its own colour: so a
+    # moment's spike is not too thin to see.
+    for owner, top in reversed(tops.items()):
+        # What never fills a line's width would only lengthen the legend.
+        label = owner if max(profile.bytes_by_owner[owner]) > 0.003 * profile.peak_bytes else None
+        style: dict[str, Any] = {"color": OWNER_COLOURS[owner], "linewidth": 0.8}
+        axes.fill_between(times_ms, top, step="post", label=label, **style)
+    peak_mib, peak_ms = profile.peak_bytes / 2**20, profile.at_peak.time_s * 1e3
+    handles, labels = axes.get_legend_handles_labels()
+    handles += axes.plot(peak_ms, peak_mib, "o", color="black", markersize=6, clip_on=False)
+    labels.append(f"peak {peak_mib:,.4g} MiB")
+    if profile.planned_peak_bytes is not None:
+        planned_mib = profile.planned_peak_bytes / 2**20
+        handles.append(axes.axhline(planned_mib, color="black", linestyle="--", linewidth=1.2))
+        labels.append(f"planned peak {planned_mib:,.4g} MiB")
+    axes.legend(
+        handles, labels, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9
+    )
+    axes.set_xlim(0, times_ms[-1])
+    axes.set_ylim(0, 1.06 * max(peak_mib, (profile.planned_peak_bytes or 0) / 2**20))
+    axes.set_xlabel("time since the step began (ms)")
+    axes.set_ylabel("memory of live tensors (MiB)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(
+        f"rank {profile.rank}, step {profile.step}, {profile.device}", fontsize=11, loc="left"
+    )
+    return figure
+
+
+def breakdown_figure(run: RunProfile) -> Figure:
+    """Draw where a step's time went: a bar per rank, its categories stacked; waiting is hatched.
+
+    Args:
+        run: a profile; shown are ms of one step, the mean of the recorded ones.
+    """
+    summary = summarize(run)
+    ranks = summary.ranks
+    figure = Figure(figsize=(9.0, 1.4 + 0.36 * len(ranks)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    left = [0.0] * len(ranks)
+    longest = max(row.step_ms for row in ranks)
+    for name in summary.categories:
+        values = [max(row.parts_ms.get(name, 0.0), 0.0) for row in ranks]
+        hatched = name in HATCHED
+        style: dict[str, Any] = {"edgecolor": "#555555", "linewidth": 0.6, "height": 0.72}
+        if hatched:  # the lines take the colour of the edge
+            style |= {"edgecolor": COLOURS[name], "hatch": "///" if name == "comm" else "\\\\\\"}
+        colour = "white" if hatched else COLOURS.get(name, GREY)
+        axes.barh(range(len(ranks)), values, left=left, label=name, color=colour, **style)
+        for place, value in enumerate(values):
+            if value < 0.05 * longest:
+                continue
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0} if hatched else None
+            ink = "white" if name == "compute" else "black"
+            words = f"{100 * value / ranks[place].step_ms:.0f}%"
+            middle = left[place] + value / 2
+            place_style: dict[str, Any] = {"ha": "center", "va": "center", "bbox": box}
+            axes.text(middle, place, words, color=ink, fontsize=8.5, **place_style)
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    axes.set_yticks(range(len(ranks)), [f"rank {row.rank}" for row in ranks])
+    axes.invert_yaxis()
+    axes.set_xlabel("time of one step (ms)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=8, frameon=False, fontsize=9)
+    return figure
+
+
+def roofline_figure(run: RunProfile) -> Figure:
+    """Draw each matrix product's speed over its intensity, under the roofs that were measured.
+
+    Args:
+        run: a profile; a roof is drawn where its traces know the measured number.
+    """
+    summary = summarize(run)
+    figure = Figure(figsize=(7.0, 4.0), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    longest = max((gemm.ms for gemm in summary.gemms), default=1.0)
+    for phase, marker, colour in (
+        ("forward", "o", BLUE),
+        ("backward", "s", GREEN),
+        ("", "D", GREY),
+    ):
+        found = [
+            gemm
+            for gemm in summary.gemms
+            if gemm.flops_per_s > 0
+            and (gemm.phase == phase or not phase and gemm.phase not in ("forward", "backward"))
+        ]
+        if found:
+            axes.scatter(
+                [gemm.flops_per_byte for gemm in found],
+                [gemm.flops_per_s / 1e9 for gemm in found],
+                s=[20 + 130 * gemm.ms / longest for gemm in found],
+                marker=marker,
+                c=colour,
+                alpha=0.75,
+                edgecolors="black",
+                linewidths=0.6,
+                label=phase or "other",
+                zorder=3,
+            )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):  # plain numbers, also within a decade
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+    peak, copy = summary.peak_flops_per_s, summary.copy_bytes_per_s
+    if peak and copy:
+        # The knee belongs into the picture, and a decade of the slope with it.
+        knee = peak / copy
+        at = [knee / 10, knee]
+        roof = [each * copy / 1e9 for each in at]
+        label = f"memory {copy / 1e9:,.1f} GB/s"
+        axes.plot(at, roof, color=ORANGE, linestyle="--", linewidth=1.6, label=label)
+    if peak:
+        style: dict[str, Any] = {"color": ORANGE, "linewidth": 1.8}
+        axes.axhline(peak / 1e9, label=f"measured peak {peak / 1e9:,.1f} GFLOP/s", **style)
+    axes.set_xlabel("intensity (FLOPs per byte that must be moved)")
+    axes.set_ylabel("speed (GFLOP/s)")
+    axes.grid(alpha=0.25, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    if summary.gemms or peak:
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+    return figure
+
+
+def comparison_figure(comparison: Comparison) -> Figure:
+    """Draw two runs beside each other: the step, and what it is made of.
+
+    Args:
+        comparison: what profile/report.py's `compare` returns.
+    """
+    changes = [comparison.step, *comparison.categories]
+    figure = Figure(figsize=(8.0, 1.3 + 0.5 * len(changes)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(changes))
+    before, after = [c.before_ms for c in changes], [c.after_ms for c in changes]
+    style: dict[str, Any] = {"height": 0.38, "edgecolor": "#444444", "linewidth": 0.6}
+    names = [f"before: {comparison.before}", f"after: {comparison.after}"]
+    axes.barh([p - 0.2 for p in places], before, color="#C8C8C8", label=names[0], **style)
+    axes.barh([p + 0.2 for p in places], after, color=BLUE, label=names[1], **style)
+    for place, change in zip(places, changes, strict=True):
+        percent = change.difference_percent
+        words = f"{change.difference_ms:+.2f} ms"
+        words += f" ({percent:+.0f}%)" if percent is not None else " (new)"
+        where = (change.after_ms, place + 0.2)
+        offset: dict[str, Any] = {"textcoords": "offset points", "xytext": (5, 0), "va": "center"}
+        axes.annotate(words, where, fontsize=8.5, **offset)
+    axes.set_yticks(places, [change.name for change in changes])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.25 * max(*before, *after, 1e-6))
+    axes.set_xlabel("time of one step, mean of the ranks (ms)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=9)
+    return figure

@@ -19,7 +19,16 @@ import ipywidgets
 from IPython.display import HTML, Image, display
 
 from course_lib import runlog
-from course_lib.plots import loss_figure, png_bytes
+from course_lib.plots import (
+    breakdown_figure,
+    comparison_figure,
+    loss_figure,
+    png_bytes,
+    roofline_figure,
+)
+from course_lib.profile.across import profile_run
+from course_lib.profile.page import timeline_page
+from course_lib.profile.report import compare
 from course_lib.slurm.client import Job, JobStatus, list_nodes
 from course_lib.slurm.notation import format_size
 from course_lib.slurm.watch import Snapshot, end_report, follow, state_line
@@ -226,3 +235,30 @@ def _numbers(snapshot: Snapshot) -> str:
 def _paragraph(text: str, colour: str) -> str:
     style = f"border-left:4px solid {colour};padding-left:8px;white-space:pre-wrap;margin:0"
     return f'<pre style="{style}">{html.escape(text)}</pre>'
+
+
+def profile_view(run_dir: Path, against: Path | None = None) -> None:
+    """Show a run's profile: the timeline of its ranks, their breakdown, and the roofline.
+
+    The timeline is a page of its own in a frame, which a saved notebook keeps.
+
+    Args:
+        run_dir: a run folder with traces, a folder of traces, or one trace.
+        against: an earlier run to compare with.
+
+    Raises:
+        ValueError: there is no trace, or one is damaged.
+    """
+    run = profile_run(run_dir)
+    height = 330 + 75 * len(run.ranks)
+    page = html.escape(timeline_page(run))
+    # Scripts may run in the frame, but see nothing of the notebook.
+    frame = f'<iframe srcdoc="{page}" sandbox="allow-scripts" title="timeline" width="100%" '
+    display(HTML(f'<div>{frame}height="{height}" style="border:0"></iframe></div>'))
+    figures = {"where the time of a step went, by rank": breakdown_figure(run)}
+    if any(rank.gemms for rank in run.ranks):
+        figures["roofline of the matrix products"] = roofline_figure(run)
+    if against is not None:
+        figures["before and after"] = comparison_figure(compare(profile_run(against), run))
+    for alt, figure in figures.items():
+        display(Image(data=png_bytes(figure), alt=alt))

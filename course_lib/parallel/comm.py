@@ -24,6 +24,7 @@ from torch import Tensor
 
 from course_lib.parallel.mesh import Axis, Traffic
 from course_lib.parallel.missing import explain, timed_out
+from course_lib.profile.regions import region
 
 SWAPPED_BYTES = 2**19
 """Up to this size two ranks on gloo swap their tensors: as many bytes, but sooner there."""
@@ -38,13 +39,17 @@ class Pending:
         axis: Axis,
         operation: str,
         then: Callable[[], object] = lambda: None,
+        about: Sequence[str] = (),
     ) -> None:
         self._works, self._axis, self._operation, self._then = works, axis, operation, then
+        self._about = about
 
     def wait(self) -> None:
         """Wait until the result is there."""
-        for work in self._works:
-            _wait(work, self._axis, self._operation)
+        with region("wait", self._operation, self._axis.name, *self._about):
+            for work in self._works:
+                with _limit_named(self._axis, self._operation):
+                    work.wait()
         self._then()
 
 
@@ -53,6 +58,8 @@ class Send(NamedTuple):
 
     tensor: Tensor
     peer: int
+    label: str = ""
+    """What it is, for the trace; the receiver says the same."""
 
 
 class Receive(NamedTuple):
@@ -60,15 +67,16 @@ class Receive(NamedTuple):
 
     tensor: Tensor
     peer: int
+    label: str = ""
 
 
 def all_reduce(tensor: Tensor, axis: Axis, *, maximum: bool = False) -> Tensor:
     """Sum a tensor (or take its maximum) over the axis, in place; return the same tensor."""
     if axis.size > 1:
         if maximum:
-            _count(axis, 2 * tensor.nbytes * (axis.size - 1) // axis.size)
-            work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=axis.group, async_op=True)
-            _wait(work, axis, "all_reduce (maximum)")
+            with _posting(axis, "all_reduce", 2 * tensor.nbytes * (axis.size - 1) // axis.size):
+                work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=axis.group, async_op=True)
+            Pending([work], axis, "all_reduce (maximum)").wait()
         else:
             start_all_reduce(tensor, axis).wait()
     return tensor
@@ -76,13 +84,13 @@ def all_reduce(tensor: Tensor, axis: Axis, *, maximum: bool = False) -> Tensor:
 
 def start_all_reduce(tensor: Tensor, axis: Axis) -> Pending:
     """Begin to sum a contiguous tensor over the axis in place: (...)+axis -> (...)."""
-    _count(axis, 2 * tensor.nbytes * (axis.size - 1) // axis.size)
-    if axis.size > 2 or tensor.nbytes > SWAPPED_BYTES or not _direct(axis):
-        work = dist.all_reduce(tensor, group=axis.group, async_op=True)
-        return Pending([work], axis, "all_reduce")
-    other, peer = torch.empty_like(tensor), 1 - axis.rank
-    works = _post([Send(tensor, peer), Receive(other, peer)], axis)
-    return Pending(works, axis, "all_reduce", lambda: tensor.add_(other))
+    with _posting(axis, "all_reduce", 2 * tensor.nbytes * (axis.size - 1) // axis.size):
+        if axis.size > 2 or tensor.nbytes > SWAPPED_BYTES or not _direct(axis):
+            work = dist.all_reduce(tensor, group=axis.group, async_op=True)
+            return Pending([work], axis, "all_reduce")
+        other, peer = torch.empty_like(tensor), 1 - axis.rank
+        works = _post([Send(tensor, peer), Receive(other, peer)], axis)
+        return Pending(works, axis, "all_reduce", lambda: tensor.add_(other))
 
 
 def start_reduce_scatter(full: Tensor, axis: Axis, out: Tensor) -> Pending:
@@ -90,14 +98,13 @@ def start_reduce_scatter(full: Tensor, axis: Axis, out: Tensor) -> Pending:
 
     `out` may be this rank's part of `full` itself.
     """
-    _count(axis, full.nbytes * (axis.size - 1) // axis.size)
-    if not _direct(axis):
-        work = dist.reduce_scatter_single(out, full, group=axis.group, async_op=True)
-        return Pending([work], axis, "reduce_scatter")
-    parts = list(full.view(axis.size, -1))
-    mine, works = _scatter_parts(parts, axis)
-
-    return Pending(works, axis, "reduce_scatter", lambda: _sum_into(out, mine))
+    with _posting(axis, "reduce_scatter", full.nbytes * (axis.size - 1) // axis.size):
+        if not _direct(axis):
+            work = dist.reduce_scatter_single(out, full, group=axis.group, async_op=True)
+            return Pending([work], axis, "reduce_scatter")
+        parts = list(full.view(axis.size, -1))
+        mine, works = _scatter_parts(parts, axis)
+        return Pending(works, axis, "reduce_scatter", lambda: _sum_into(out, mine))
 
 
 def start_all_gather(part: Tensor, axis: Axis, out: Tensor) -> Pending:
@@ -105,14 +112,14 @@ def start_all_gather(part: Tensor, axis: Axis, out: Tensor) -> Pending:
 
     `part` may be this rank's part of `out` itself.
     """
-    _count(axis, out.nbytes * (axis.size - 1) // axis.size)
-    if not _direct(axis):
-        work = dist.all_gather_single(out, part, group=axis.group, async_op=True)
-        return Pending([work], axis, "all_gather")
-    parts = list(out.view(axis.size, -1))
-    if parts[axis.rank].data_ptr() != part.data_ptr():
-        parts[axis.rank].copy_(part.view(-1))
-    return Pending(_share_parts(parts, axis), axis, "all_gather")
+    with _posting(axis, "all_gather", out.nbytes * (axis.size - 1) // axis.size):
+        if not _direct(axis):
+            work = dist.all_gather_single(out, part, group=axis.group, async_op=True)
+            return Pending([work], axis, "all_gather")
+        parts = list(out.view(axis.size, -1))
+        if parts[axis.rank].data_ptr() != part.data_ptr():
+            parts[axis.rank].copy_(part.view(-1))
+        return Pending(_share_parts(parts, axis), axis, "all_gather")
 
 
 def exchange(messages: Sequence[Send | Receive], axis: Axis) -> list[Pending]:
@@ -121,14 +128,21 @@ def exchange(messages: Sequence[Send | Receive], axis: Axis) -> list[Pending]:
     One batch, because NCCL runs the messages of a pair one after the other unless they are posted
     together, and then two ranks that both send first wait for each other for ever.
     """
-    for message in messages:
-        if isinstance(message, Send):
-            _count(axis, message.tensor.nbytes)
-    works = _post(messages, axis)
+    sends = [message for message in messages if isinstance(message, Send)]
+    for message in sends:
+        _count(axis, message.tensor.nbytes)
+    total = sum(message.tensor.nbytes for message in sends)
+    with region("comm", "exchange", axis.name, total, *map(_address, sends)):
+        works = _post(messages, axis)
     if len(works) != len(messages):  # NCCL: one handle for the whole batch
         works = [works[0]] * len(messages)
     return [
-        Pending([work], axis, "send" if isinstance(message, Send) else "receive")
+        Pending(
+            [work],
+            axis,
+            "send" if isinstance(message, Send) else "receive",
+            about=[_address(message)],
+        )
         for work, message in zip(works, messages, strict=True)
     ]
 
@@ -136,9 +150,9 @@ def exchange(messages: Sequence[Send | Receive], axis: Axis) -> list[Pending]:
 def broadcast(tensor: Tensor, axis: Axis, source: int = 0) -> Tensor:
     """Overwrite the tensor with that of the rank at coordinate `source`, in place; return it."""
     if axis.size > 1:
-        _count(axis, tensor.nbytes if axis.rank == source else 0)
-        work = dist.broadcast(tensor, group=axis.group, group_src=source, async_op=True)
-        _wait(work, axis, "broadcast")
+        with _posting(axis, "broadcast", tensor.nbytes if axis.rank == source else 0):
+            work = dist.broadcast(tensor, group=axis.group, group_src=source, async_op=True)
+        Pending([work], axis, "broadcast").wait()
     return tensor
 
 
@@ -294,21 +308,32 @@ class _AllGather(torch.autograd.Function):
         return reduce_scatter_dim(grads[0], ctx.axis, ctx.dim), None, None
 
 
+def _address(message: Send | Receive) -> str:
+    return f"{message.peer}:{message.label}"
+
+
 def _direct(axis: Axis) -> bool:
     return dist.get_backend(axis.group) == "gloo"
 
 
 def _post(messages: Sequence[Send | Receive], axis: Axis) -> list[Any]:
+    """Post messages as one batch; return their handles in the same order (NCCL: one for all)."""
+    # Receives first: gloo's word that the peer may send would else queue behind our own payload,
+    # and large messages would go one way at a time, at half the speed.
+    order = sorted(range(len(messages)), key=lambda i: isinstance(messages[i], Send))
     operations = [
         dist.P2POp(
-            dist.isend if isinstance(message, Send) else dist.irecv,
-            message.tensor,
+            dist.isend if isinstance(messages[i], Send) else dist.irecv,
+            messages[i].tensor,
             group=axis.group,
-            group_peer=message.peer,
+            group_peer=messages[i].peer,
         )
-        for message in messages
+        for i in order
     ]
-    return dist.batch_isend_irecv(operations)
+    works = dist.batch_isend_irecv(operations)
+    if len(works) != len(messages):
+        return works
+    return [works[order.index(i)] for i in range(len(messages))]
 
 
 def _scatter_parts(parts: list[Tensor], axis: Axis) -> tuple[list[Tensor], list[Any]]:
@@ -340,11 +365,6 @@ def _sum_into(out: Tensor, parts: list[Tensor]) -> None:
     out.copy_(total)
 
 
-def _wait(work: Any, axis: Axis, operation: str) -> None:
-    with _limit_named(axis, operation):
-        work.wait()
-
-
 @contextlib.contextmanager
 def _limit_named(axis: Axis, operation: str) -> Iterator[None]:
     """Turn the backend's "timed out" into an error that says where and for whom."""
@@ -354,6 +374,12 @@ def _limit_named(axis: Axis, operation: str) -> Iterator[None]:
         if timed_out(error):
             raise explain(axis, operation, error) from error
         raise
+
+
+def _posting(axis: Axis, operation: str, num_bytes: int) -> contextlib.AbstractContextManager:
+    """Count a message and name it in the trace while it is posted."""
+    _count(axis, num_bytes)
+    return region("comm", operation, axis.name, num_bytes)
 
 
 def _count(axis: Axis, num_bytes: int) -> None:

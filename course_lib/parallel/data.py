@@ -80,6 +80,11 @@ class Gradients:
         if computing.data_ptr() != master.data_ptr():
             self._masters.append((computing, master))
 
+    @property
+    def under_way(self) -> list[Tensor]:
+        """Memory of gradients that is there for a while only: being collected, sent, received."""
+        return []
+
     def start(self, micro_batches: int) -> None:
         """Forget the last step's gradients; expect those of so many micro-batches."""
         self.expected = micro_batches

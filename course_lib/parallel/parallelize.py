@@ -61,6 +61,7 @@ from course_lib.parallel.tensor import (
     vocab_parallel_loss,
 )
 from course_lib.parallel.zero import Sharded
+from course_lib.profile.regions import named
 
 BuildSchedule = Callable[[int, int, int], Schedule]
 """(pipeline ranks p, micro-batches m, chunks per rank v) -> schedule."""
@@ -204,7 +205,7 @@ def parallelize(
         _materialise(chunk, cut, run, mesh.device)
         for layer in chunk.modules():
             if isinstance(layer, AttentionLayer):
-                layer.core = ATTENTIONS[attention]
+                layer.core = named(ATTENTIONS[attention], "layer", "core")
         apply_recompute(chunk, layout.recompute)
         slices |= cut
     if run.train.compile:

@@ -28,6 +28,9 @@ from course_lib.parallel import comm
 from course_lib.parallel.mesh import Axis
 from course_lib.parallel.schedule import Op, Schedule, Transfer
 from course_lib.parallel.tensor import ColumnParallelLinear, linear_by_hand
+from course_lib.profile.regions import region
+
+_REGION = {"F": "forward", "B": "backward", "W": "weights"}
 
 
 def cut_stages(model: GPT, layout: Layout, pp_rank: int) -> list[GPT]:
@@ -135,11 +138,12 @@ def execute(
         messages: list[comm.Send | comm.Receive] = []
         for transfer in transfers:
             key = (transfer.kind, transfer.micro_batch, transfer.chunk)
+            label = f"{transfer.kind}{transfer.micro_batch}.{transfer.chunk}"
             if transfer.send:
-                messages.append(comm.Send(outgoing.pop(key), transfer.peer))
+                messages.append(comm.Send(outgoing.pop(key), transfer.peer, label))
             else:
                 buffer = like(len(micro_batches[transfer.micro_batch]))
-                messages.append(comm.Receive(buffer, transfer.peer))
+                messages.append(comm.Receive(buffer, transfer.peer, label))
         pending = comm.exchange(messages, axis) if messages else []
         for transfer, message, handle in zip(transfers, messages, pending, strict=True):
             if transfer.send:
@@ -155,8 +159,7 @@ def execute(
         handle.wait()
         return tensor
 
-    post(plan[0])
-    for op, transfers in zip(ops, plan[1:], strict=True):
+    def carry_out(op: Op) -> None:
         tokens = micro_batches[op.micro_batch]
         first = axis.rank == 0 and op.chunk == 0
         last = axis.rank == axis.size - 1 and op.chunk == len(chunks) - 1
@@ -166,8 +169,9 @@ def execute(
             x = tokens[:, :-1] if first else receive(op).requires_grad_(backward)
             y = chunks[op.chunk](x)
             if last:
-                y = loss(y, tokens[:, 1:])
-                total += y.detach()
+                with region("loss"):
+                    y = loss(y, tokens[:, 1:])
+                    total.add_(y.detach())
             else:
                 outgoing[sent] = y.detach().contiguous()
             if backward:
@@ -184,6 +188,11 @@ def execute(
         else:
             assert later is not None
             later.run(op)
+
+    post(plan[0])
+    for op, transfers in zip(ops, plan[1:], strict=True):
+        with region(_REGION[op.kind], f"m{op.micro_batch}", f"c{op.chunk}"):
+            carry_out(op)
         post(transfers)
     while sending:
         sending.popleft().wait()

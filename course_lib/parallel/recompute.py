@@ -8,12 +8,14 @@
 5.)
 """
 
+from contextlib import nullcontext
 from typing import Literal
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from course_lib.model.gpt import Attention, Block
+from course_lib.profile.regions import region
 
 
 def apply_recompute(model: nn.Module, mode: Literal["none", "selective", "full"]) -> None:
@@ -26,5 +28,16 @@ def apply_recompute(model: nn.Module, mode: Literal["none", "selective", "full"]
 
 
 def _recomputed(function):
-    # There is no dropout, so there is no state of a random generator to bring back.
-    return lambda *args: checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+    def remember_little(*args):
+        forward = True
+
+        def compute(*args):
+            nonlocal forward
+            again, forward = not forward, False
+            with region("recompute") if again else nullcontext():
+                return function(*args)
+
+        # There is no dropout, so there is no state of a random generator to bring back.
+        return checkpoint(compute, *args, use_reentrant=False, preserve_rng_state=False)
+
+    return remember_little

@@ -72,6 +72,13 @@ class Sharded(Bucketed):
             shard.grad = gradient[offset : offset + len(shard.weight)]
         self.shards += shards
 
+    @property
+    def under_way(self) -> list[Tensor]:
+        if self._stage == 1:
+            return []  # they stay
+        arriving = [] if self._in_flight is None else [self._in_flight[1]]
+        return arriving + [b.gradients for b in self.buckets if b.gradients is not None]
+
     def _mine(self, bucket: Bucket) -> tuple[int, int]:
         length = bucket.numel // self._axis.size
         return self._axis.rank * length, (self._axis.rank + 1) * length

@@ -310,6 +310,7 @@ class Submission:
     time_limit_s: int
     max_restarts: int = 0
     options: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("course_lib.train",)
     python: str = sys.executable
 
     def script(self, run_dir: Path) -> str:
@@ -324,6 +325,7 @@ class Submission:
             python=self.python,
             max_restarts=self.max_restarts,
             options=self.options,
+            program=self.program,
         )
 
 
@@ -336,6 +338,7 @@ def plan_submission(
     time_limit_s: int | None = None,
     max_restarts: int = 0,
     options: tuple[str, ...] = (),
+    program: tuple[str, ...] = ("course_lib.train",),
 ) -> Submission:
     """Check a run against a site and fill in what the site decides (device, backend, time limit).
 
@@ -356,6 +359,7 @@ def plan_submission(
         time_limit_s=site.default_time_min * 60 if time_limit_s is None else time_limit_s,
         max_restarts=max_restarts,
         options=options,
+        program=program,
     )
     submission.script(Path("/check-only"))  # refuses what does not fit, and writes nothing
     check_layout(run, nodes * ntasks_per_node)

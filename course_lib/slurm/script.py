@@ -74,12 +74,14 @@ def build_script(
     python: str,
     max_restarts: int = 0,
     options: tuple[str, ...] = (),
+    program: tuple[str, ...] = ("course_lib.train",),
 ) -> str:
     """Return the text of the sbatch script that trains the run in `run_dir`.
 
     `python` is the interpreter on the compute nodes; `max_restarts` says how often torchrun starts
     the ranks again when one dies; `options` are further sbatch options, each a whole word such as
-    `--exclusive`. The job's output goes to `run_dir`/slurm-JOBID.out.
+    `--exclusive`; `program` is the module that each rank runs, and its arguments before the run
+    folder. The job's output goes to `run_dir`/slurm-JOBID.out.
 
     Raises:
         ValueError: the request doesn't fit the site, or a name or path that SLURM would misread.
@@ -179,7 +181,7 @@ def build_script(
         f'  --nnodes={nodes} --nproc-per-node={ntasks_per_node} --rdzv-id="$SLURM_JOB_ID"',
         '  --rdzv-backend=c10d --rdzv-endpoint="${address:?unknown}:$port"',
         f'  --max-restarts={max_restarts} --log-dir="$run_dir/ranks" --tee=3',
-        '  -m course_lib.train "$run_dir" &',
+        f'  -m {shlex.join(program)} "$run_dir" &',
     ]
     lines.append(" \\\n".join(srun))
     lines += [

@@ -9,6 +9,7 @@ callbacks.
 """
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -18,15 +19,18 @@ from typing import Any
 import torch
 
 from course_lib.checkpoint import CheckpointWriter, last_checkpoint, load_checkpoint, take_snapshot
-from course_lib.config import FP16_ON_A_CPU, RunConfig, TrainConfig
+from course_lib.config import FP16_ON_A_CPU, RunConfig, TrainConfig, planted_bottlenecks
 from course_lib.layout import check_layout
-from course_lib.model.gpt import GPT
+from course_lib.model.attention import Attention
+from course_lib.model.gpt import GPT, Block
 from course_lib.parallel import comm
 from course_lib.parallel.join import connected, set_threads
 from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.parallelize import ParallelModel, parallelize
 from course_lib.plan.counts import flops_per_token, num_parameters
 from course_lib.profile.memory import keep_freed_memory
+from course_lib.profile.regions import region
+from course_lib.profile.trace import Recorder
 from course_lib.runlog import (
     RunLog,
     check_unfinished,
@@ -36,10 +40,13 @@ from course_lib.runlog import (
     set_aside_earlier_attempt,
     write_json,
 )
+from course_lib.train.memory_step import memory_step, named_layers
 from course_lib.train.optim import build_optimizer, learning_rate, set_learning_rate
 from course_lib.train.precision import LossScale
 from course_lib.train.prepare import choose_attention, describe_run, open_windows, shared_data
+from course_lib.train.reference import measure_references
 from course_lib.train.sample import generate, load_model
+from course_lib.train.slow import load_when_needed, plant, reduce_instead, slowed
 from course_lib.train.step import NotFinite, StepResult, evaluate, train_step
 from course_lib.train.stopping import StopRequest, failures_recorded, signals_handled
 from course_lib.train.tokens import Windows, load_ahead, share
@@ -88,7 +95,8 @@ def train_on(mesh: Mesh, run_dir: Path, *, stop: StopRequest | None = None, **se
         stop: tells when this process was asked to stop.
         seams: a learner's own pieces (`shard`, `reduce`, `schedule`); see `parallelize`.
     """
-    run = read_config(run_dir)
+    run = slowed(read_config(run_dir), mesh.world_size)
+    planted = planted_bottlenecks(run.train.slow)
     layout = check_layout(run, mesh.world_size)
     if run.train.precision == "fp16" and mesh.device.type == "cpu":
         raise ValueError(FP16_ON_A_CPU)
@@ -101,8 +109,12 @@ def train_on(mesh: Mesh, run_dir: Path, *, stop: StopRequest | None = None, **se
         attention = choose_attention(run, mesh)
         with torch.device("meta"):  # every rank makes memory for its own part only
             model = GPT(run.model)
+        if planted:
+            log.say(f"slowed down on purpose: {', '.join(planted)}")
+            seams.setdefault("reduce", reduce_instead(planted))
         parallel = parallelize(model, run, mesh, attention=attention, **seams)
-        optimizer = build_optimizer(parallel, run.train)
+        plant(parallel, planted)
+        optimizer = build_optimizer(parallel, run.train, fused="optimizer" not in planted)
         start, extra = _resume(run_dir, parallel, optimizer, log)
         info = describe_run(run, mesh, data_folder, log)
         if mesh.rank == 0:
@@ -115,7 +127,16 @@ def train_on(mesh: Mesh, run_dir: Path, *, stop: StopRequest | None = None, **se
         )
         stop.patient = True
         summary = _train_steps(
-            parallel, optimizer, writer, windows, log, stop, start, extra, info["peak_flops"]
+            parallel,
+            optimizer,
+            writer,
+            windows,
+            log,
+            stop,
+            start,
+            extra,
+            info["peak_flops"],
+            attention,
         )
         checkpoint = writer.wait()
         if mesh.rank == 0:
@@ -139,10 +160,12 @@ def _train_steps(
     start: int,
     extra: dict[str, Any],
     peak_flops: float,
+    attention: Attention,
 ) -> dict[str, Any]:
     """Take all optimizer steps from `start` on; return what result.json says of them."""
     run, mesh = parallel.run, parallel.mesh
     config, (train_windows, val_windows) = run.train, windows
+    planted = planted_bottlenecks(config.slow)
     step_tokens = config.global_batch * run.model.seq_len
     loss_scale = None
     if config.precision == "fp16":
@@ -156,7 +179,7 @@ def _train_steps(
     def validate(step: int) -> None:
         numbers = val_windows.spread(config.val_sequences)
         largest = len(share(numbers, mesh.dp.size, 0))
-        with _located(step, config, mesh):
+        with region("validate"), _located(step, config, mesh):
             loss = evaluate(
                 parallel,
                 val_windows.read(share(numbers, mesh.dp.size, mesh.dp.rank)),
@@ -171,24 +194,37 @@ def _train_steps(
         scale = (
             {} if loss_scale is None else {"loss_scale": [loss_scale.value, loss_scale.good_steps]}
         )
-        writer.save(take_snapshot(parallel, optimizer, step, scale))
+        with region("checkpoint"):
+            writer.save(take_snapshot(parallel, optimizer, step, scale))
+            if "checkpoint" in planted:
+                writer.wait()
 
     def step_once(step: int, batch_local: torch.Tensor) -> StepResult | None:
         """Take one step; None if it was left out because its numbers were not finite."""
         nonlocal skipped
         set_learning_rate(optimizer, learning_rate(step, config))
         try:
+            options: dict[str, Any] = {
+                "micro_batch": config.micro_batch,
+                "global_tokens": step_tokens,
+                "grad_clip": config.grad_clip,
+                "stop": bool(stop.by),
+                "loss_scale": loss_scale,
+            }
             with _located(step + 1, config, mesh):
-                result = train_step(
-                    parallel,
-                    optimizer,
-                    batch_local,
-                    micro_batch=config.micro_batch,
-                    global_tokens=step_tokens,
-                    grad_clip=config.grad_clip,
-                    stop=bool(stop.by),
-                    loss_scale=loss_scale,
-                )
+                if len(run.profile.range) and step + 1 == run.profile.range.stop:
+                    # Watching memory takes time, so it has a step of its own, after the timed ones.
+                    result, memory = memory_step(
+                        parallel,
+                        optimizer,
+                        batch_local,
+                        step=step + 1,
+                        attention=attention,
+                        **options,
+                    )
+                    memory.save(log.run_dir)
+                else:
+                    result = train_step(parallel, optimizer, batch_local, **options)
         except NotFinite as error:
             skipped += 1
             if config.on_nonfinite == "stop" or skipped > SKIPPED_IN_A_ROW:
@@ -203,48 +239,59 @@ def _train_steps(
     if start == 0:
         validate(0)
     steps = range(start, config.steps)
-    batches = load_ahead(read, steps, pin=mesh.device.type == "cuda")
+    if "loader" in planted:
+        batches = load_when_needed(read, steps)
+    else:
+        batches = load_ahead(read, steps, pin=mesh.device.type == "cuda")
     step_start_s = time.perf_counter()
-    with contextlib.closing(batches), _scalars(log, config) as scalars:
-        for step, batch_local in zip(steps, batches, strict=True):
+    recorder = _recorder(parallel, log.run_dir, peak_flops / mesh.world_size)
+    with (
+        contextlib.closing(batches),
+        contextlib.closing(recorder),
+        _scalars(log, config) as scalars,
+    ):
+        for step in steps:
             done = step + 1
-            mesh.progress.step = done
-            bytes_before = comm.bytes_by_axis(mesh.axes)
-            result = step_once(step, batch_local)
-            if result is not None:
-                step_time_s = time.perf_counter() - step_start_s
-                tokens_per_s = step_tokens / step_time_s
-                bytes_after = comm.bytes_by_axis(mesh.axes)
-                lr = learning_rate(step, config)
-                # Steps count from 1: record n is about the n-th update, validation n after it.
-                record = {
-                    "step": done,
-                    "loss": result.loss,
-                    "grad_norm": result.grad_norm,
-                    "lr": lr,
-                    "tokens": done * step_tokens,
-                    "tokens_per_s": tokens_per_s,
-                    "step_time_s": step_time_s,
-                    "mfu": tokens_per_s * flops_per_token(run.model) / peak_flops,
-                    "bytes_by_axis": {k: bytes_after[k] - bytes_before[k] for k in bytes_after},
-                }
-                log.metrics(record)
-                scalars(record)
-                if done % config.log_every == 0:
-                    log.say(
-                        f"step {done:5d}  loss {result.loss:.4f}  lr {lr:.2e}  "
-                        f"{tokens_per_s:,.0f} tokens/s"
-                    )
-            if done % config.val_every == 0 or done == config.steps:
-                validate(done)
-            due = config.checkpoint_every and done % config.checkpoint_every == 0
-            stopping = result is not None and result.stop and done < config.steps
-            if due or stopping or done == config.steps:
-                save(done)
-            if stopping:
-                writer.wait()
-                log.say(f"asked to stop: step {done} is saved, a new start goes on from there")
-                raise stop.stopped(done)
+            with recorder.step(done):
+                with region("data"):
+                    batch_local = next(batches)
+                mesh.progress.step = done
+                bytes_before = comm.bytes_by_axis(mesh.axes)
+                result = step_once(step, batch_local)
+                if result is not None:
+                    step_time_s = time.perf_counter() - step_start_s
+                    tokens_per_s = step_tokens / step_time_s
+                    bytes_after = comm.bytes_by_axis(mesh.axes)
+                    lr = learning_rate(step, config)
+                    # Steps count from 1: record n is about the n-th update, validation n after it.
+                    record = {
+                        "step": done,
+                        "loss": result.loss,
+                        "grad_norm": result.grad_norm,
+                        "lr": lr,
+                        "tokens": done * step_tokens,
+                        "tokens_per_s": tokens_per_s,
+                        "step_time_s": step_time_s,
+                        "mfu": tokens_per_s * flops_per_token(run.model) / peak_flops,
+                        "bytes_by_axis": {k: bytes_after[k] - bytes_before[k] for k in bytes_after},
+                    }
+                    log.metrics(record)
+                    scalars(record)
+                    if done % config.log_every == 0:
+                        log.say(
+                            f"step {done:5d}  loss {result.loss:.4f}  lr {lr:.2e}  "
+                            f"{tokens_per_s:,.0f} tokens/s"
+                        )
+                if done % config.val_every == 0 or done == config.steps:
+                    validate(done)
+                due = config.checkpoint_every and done % config.checkpoint_every == 0
+                stopping = result is not None and result.stop and done < config.steps
+                if due or stopping or done == config.steps:
+                    save(done)
+                if stopping:
+                    writer.wait()
+                    log.say(f"asked to stop: step {done} is saved, a new start goes on from there")
+                    raise stop.stopped(done)
             step_start_s = time.perf_counter()
     train_time_s = time.perf_counter() - start_s
     return {
@@ -311,6 +358,36 @@ def _resume(
         ) from error
     log.say(f"going on from step {done} ({path.name})")
     return done, extra
+
+
+def _recorder(parallel: ParallelModel, run_dir: Path, peak_flops: float) -> Recorder:
+    """Return what records the steps that the run wants recorded; every rank has its own."""
+    run, mesh = parallel.run, parallel.mesh
+    layers = named_layers(parallel)
+    for name, block in list(layers.items()):
+        if isinstance(block, Block):
+            layers |= {f"{name}.attention": block.attention, f"{name}.mlp": block.mlp}
+    about = {
+        "rank": mesh.rank,
+        "world_size": mesh.world_size,
+        "axes": {
+            axis.name: {"size": axis.size, "rank": axis.rank, "ranks": axis.ranks}
+            for axis in mesh.axes
+        },
+        "host": host_name(),
+        "peak_flops": peak_flops,
+        "numbers": sum(len(shard.weight) for shard in parallel.shards),
+        "run": json.loads(run.to_json()),
+    }
+
+    def ask() -> dict[str, Any]:
+        reference = measure_references(parallel)
+        return about | {
+            "reference": reference,
+            "copy_bytes_per_s": reference["copy_bytes_per_s"],
+        }
+
+    return Recorder(run.profile, run_dir, mesh.rank, mesh.device, layers, ask)
 
 
 @contextlib.contextmanager

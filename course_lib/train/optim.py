@@ -18,8 +18,16 @@ from course_lib.parallel.data import Shard
 from course_lib.parallel.parallelize import ParallelModel
 
 
-def build_optimizer(parallel: ParallelModel, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW over this rank's shards; `learning_rate` sets its lr before every step."""
+def build_optimizer(
+    parallel: ParallelModel, config: TrainConfig, *, fused: bool = True
+) -> torch.optim.AdamW:
+    """Return AdamW over this rank's shards; `learning_rate` sets its lr before every step.
+
+    Args:
+        parallel: the model.
+        config: its weight decay and betas.
+        fused: whether each shard is updated in one pass over memory.
+    """
     decays = [shard.weight for shard in parallel.shards if shard.decay]
     others = [shard.weight for shard in parallel.shards if not shard.decay]
     groups = [
@@ -28,7 +36,7 @@ def build_optimizer(parallel: ParallelModel, config: TrainConfig) -> torch.optim
     ]
     betas = (config.beta1, config.beta2)
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=True)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=fused, foreach=False)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from course_lib.config import RunConfig
 from course_lib.model.gpt import GPT
 from course_lib.runlog import read_config
 from course_lib.train.corpus import end_of_document, load_tokenizer
+from course_lib.train.slow import slowed_model
 
 
 @torch.no_grad()
@@ -75,8 +76,9 @@ def load_model(run_dir: Path) -> tuple[GPT, Tokenizer, RunConfig]:
         ValueError: the folder holds no checkpoint, or a file of it is damaged.
     """
     run = read_config(run_dir)
-    model = GPT(run.model)
-    weights = read_weights(last_checkpoint(Path(run_dir)), run.model)
+    config = slowed_model(run)
+    model = GPT(config)
+    weights = read_weights(last_checkpoint(Path(run_dir)), config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

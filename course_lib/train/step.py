@@ -17,6 +17,7 @@ from torch import Tensor
 
 from course_lib.parallel import comm
 from course_lib.parallel.parallelize import ParallelModel
+from course_lib.profile.regions import region
 from course_lib.train.optim import shorten, sum_of_squares, update
 from course_lib.train.precision import LossScale
 
@@ -64,10 +65,12 @@ def compute_gradients(
     mesh = parallel.mesh
     batch_local = batch_local.to(mesh.device, non_blocking=True)
     loss_sum = parallel.forward_backward(batch_local.split(micro_batch), loss_scale / global_tokens)
-    parallel.finish_gradients()
-    squares = sum_of_squares(parallel.shards)
-    totals = torch.stack([loss_sum, squares, loss_sum.new_tensor(float(stop))])
-    loss, square, stops = comm.all_reduce(totals, mesh.world).tolist()
+    with region("reduce"):
+        parallel.finish_gradients()
+    with region("norm"):
+        squares = sum_of_squares(parallel.shards)
+        totals = torch.stack([loss_sum, squares, loss_sum.new_tensor(float(stop))])
+        loss, square, stops = comm.all_reduce(totals, mesh.world).tolist()
     return StepResult(
         loss=loss / global_tokens,
         grad_norm=math.sqrt(square) / loss_scale if square >= 0 else math.nan,
@@ -121,8 +124,9 @@ def train_step(
     if loss_scale is not None:
         loss_scale.grow()
     # fp16's scale leaves the gradients in the same pass over memory that clips them.
-    shorten(parallel.shards, min(1.0, grad_clip / max(result.grad_norm, 1e-30)) / scale)
-    update(parallel, optimizer)
+    with region("optimizer"):
+        shorten(parallel.shards, min(1.0, grad_clip / max(result.grad_norm, 1e-30)) / scale)
+        update(parallel, optimizer)
     return result
 
 
