@@ -32,6 +32,8 @@ labs: dev         ## build the notebooks from their text and run each on a clust
 	@$(python) labs/build.py
 	@$(python) -m pytest tests/labs tests/browser
 
-bench: dev        ## cluster and trainer against the machine's own limits; prints ratios
+bench: dev        ## cluster, trainer, profiler and advisor: ratios to limits, peers and promises
 	@$(python) -m tests.benchmarks.cluster
 	@$(python) -m tests.benchmarks.trainer
+	@$(python) -m tests.benchmarks.profiling
+	@$(python) -m tests.benchmarks.advisor
