@@ -241,7 +241,7 @@ def loop_over_heads(case: Case) -> Finding | None:
 def reduction_per_micro_batch(case: Case) -> Finding | None:
     """Gradients cross the network more often than once a step."""
     sent, needed = case.dp_bytes
-    if sent <= TOO_OFTEN * needed:
+    if not needed or sent <= TOO_OFTEN * needed:
         return None
     spent = case.mean(_spent_on("dp"))
     return _finding(
