@@ -116,8 +116,9 @@ class Recorder:
 
     def _write(self, profiler: torch.profiler.profile) -> None:
         self._path.parent.mkdir(exist_ok=True)
-        # No name that TensorBoard would take for a trace.
-        temporary = self._path.with_name(f".rank.{os.getpid()}.json.gz")
+        # A name of this rank's own, as ranks on two nodes may have the same pid, and none that
+        # TensorBoard would take for a trace.
+        temporary = self._path.with_name(f".{self._path.name.split('.')[0]}.{os.getpid()}.json.gz")
         try:
             profiler.export_chrome_trace(str(temporary))
             os.replace(temporary, self._path)

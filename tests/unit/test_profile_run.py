@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
+import torch
 
 from course_lib.config import BOTTLENECKS, DataConfig, Layout, ProfileConfig, RunConfig
 from course_lib.parallel.launch import run_ranks
@@ -11,6 +13,7 @@ from course_lib.presets import tiny
 from course_lib.profile.across import profile_run
 from course_lib.profile.advisor import advise
 from course_lib.profile.memory_profile import read_memory
+from course_lib.profile.trace import Recorder, trace_path
 from course_lib.runlog import create_run_dir, read_metrics
 from course_lib.train.loop import train_on
 from course_lib.train.sample import load_model
@@ -138,3 +141,23 @@ def test_the_advisor_finds_what_was_planted(tmp_path, small_corpus, name):
         assert finding.evidence and finding.change
         assert 3 <= finding.gain_percent <= 100
     json.dumps([dataclasses.asdict(finding) for finding in findings])
+
+
+def test_ranks_with_the_same_pid_on_two_nodes_write_two_traces(tmp_path):
+    def recorder(rank):
+        return Recorder(ProfileConfig(), tmp_path, rank, torch.device("cpu"), {}, dict)
+
+    class Exported:
+        """Stands for a profiler; while it writes rank 0's trace, rank 1 writes its own."""
+
+        def __init__(self, rank):
+            self.rank = rank
+
+        def export_chrome_trace(self, path):
+            Path(path).write_text(str(self.rank))
+            if self.rank == 0:
+                recorder(1)._write(Exported(1))
+
+    recorder(0)._write(Exported(0))
+    assert [trace_path(tmp_path, rank).read_text() for rank in (0, 1)] == ["0", "1"]
+    assert len(list((tmp_path / "profile").iterdir())) == 2
