@@ -16,7 +16,7 @@ from pathlib import Path
 
 from course_lib.config import BOTTLENECKS, Layout, ModelConfig, ProfileConfig, RunConfig
 from course_lib.parallel.launch import run_ranks
-from course_lib.presets import nano
+from course_lib.presets import nano, small
 from course_lib.profile.across import profile_run
 from course_lib.profile.advisor import advise
 from course_lib.runlog import create_run_dir
@@ -27,6 +27,7 @@ STEPS, RECORDED = 16, range(8, 14)
 MODEL = nano().model
 DEEP = dataclasses.replace(MODEL, num_layers=8)
 SETTINGS: dict[str, tuple[int, Layout, ModelConfig, int]] = {
+    "optimizer": (1, Layout(), small().model, 1),
     "reduce": (2, Layout(), MODEL, 2),
     "bucket": (2, Layout(), MODEL, 8),
     "overlap": (2, Layout(), MODEL, 8),
@@ -34,7 +35,7 @@ SETTINGS: dict[str, tuple[int, Layout, ModelConfig, int]] = {
     "stages": (2, Layout(pp=2), DEEP, 1),
     "micro": (2, Layout(pp=2), DEEP, 1),
 }
-"""Ranks, layout, model, micro-batch; for all others one rank."""
+"""Ranks, layout, model, micro-batch; for all others one rank. An update shows in small batches."""
 
 
 def train(name: str, slow: str, root: Path) -> Path:
@@ -46,6 +47,7 @@ def train(name: str, slow: str, root: Path) -> Path:
         train=dataclasses.replace(
             nano().train,
             steps=STEPS,
+            global_batch=2 if name == "optimizer" else nano().train.global_batch,
             warmup_steps=4,
             micro_batch=micro_batch,
             val_sequences=2,
