@@ -8,6 +8,7 @@ plants the mistakes (train/slow.py) and reads the findings. Left out on purpose:
 for the same time; mend the first finding, record again.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -367,13 +368,18 @@ def few_micro_batches(case: Case) -> Finding | None:
     p, m, v = case.layout.pp, case.micro_batches, case.layout.virtual_stages
     if p == 1 or m >= 4 * p or case.run.train.micro_batch == 1:
         return None
-    more = min(m * case.run.train.micro_batch, 8 * p)
+    more = min(m * case.run.train.micro_batch, 4 * p)
     now, then = (p - 1) / (v * m + p - 1), (p - 1) / (v * more + p - 1)
     bubble = case.mean(lambda step: step.parts["bubble"])
+    # Smaller micro-batches are worked on less well: how much so, the ranks have tried.
+    whole, half = case.reference("mlp_s"), case.reference("half_mlp_s")
+    slower = max(0.0, 2 * half / whole - 1) if whole else 0.0
+    overhead = case.mean(lambda step: step.parts["compute"])
+    overhead *= (1 + slower) ** math.log2(more / m) - 1
     return _finding(
         case,
         "micro",
-        bubble * (1 - then / now),
+        bubble * (1 - then / now) - overhead,
         f"with {m} micro-batches for {p} stages, {now:.0%} of a pipeline is filling and draining; "
         f"{_ms(bubble)} of a step are bubble",
         f"cut the batch into {more} micro-batches (--train.micro-batch "

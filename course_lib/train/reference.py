@@ -34,10 +34,10 @@ def measure_references(parallel: ParallelModel) -> dict[str, Any]:
     """Time what the advisor compares with; all ranks call this together.
 
     Returns:
-        Seconds of a forward and backward pass for a micro-batch (`attention_s`, `mlp_s`, and with
-        its hidden size rounded up `rounded_mlp_s`), of an update per number
-        (`adamw_s_per_number`), FLOP/s by type (`matmul_flops_per_s`), and bytes read and written
-        per second (`copy_bytes_per_s`).
+        Seconds of a forward and backward pass for a micro-batch (`attention_s`, `mlp_s`, with
+        its hidden size rounded up `rounded_mlp_s`, and for half of the sequences `half_mlp_s`), of
+        an update per number (`adamw_s_per_number`), FLOP/s by type (`matmul_flops_per_s`), and
+        bytes read and written per second (`copy_bytes_per_s`).
     """
     run, mesh = parallel.run, parallel.mesh
     dtype, device = DTYPES[run.train.precision], mesh.device
@@ -52,10 +52,15 @@ def measure_references(parallel: ParallelModel) -> dict[str, Any]:
     x.requires_grad_()
     hidden = model.mlp_size // mesh.tp.size
     ways: dict[str, Callable[[], Tensor]] = {"attention_s": lambda: core(*qkv)}
-    for name, size in (("mlp_s", hidden), ("rounded_mlp_s", -(-hidden // GRAIN) * GRAIN)):
+    half = x.detach()[: max(1, len(x) // 2)].requires_grad_()
+    for name, size, given in (
+        ("mlp_s", hidden, x),
+        ("rounded_mlp_s", -(-hidden // GRAIN) * GRAIN, x),
+        ("half_mlp_s", hidden, half),
+    ):
         up = torch.randn(size, model.d_model, device=device).to(dtype).requires_grad_()
         down = torch.randn(model.d_model, size, device=device).to(dtype).requires_grad_()
-        ways[name] = lambda up=up, down=down: linear(F.gelu(linear(x, up)), down)
+        ways[name] = lambda x=given, up=up, down=down: linear(F.gelu(linear(x, up)), down)
     found = {
         **_seconds(ways, device),
         "adamw_s_per_number": _adamw(parallel),

@@ -21,6 +21,7 @@ REFERENCE = {
     "attention_s": 0.001,
     "mlp_s": 0.001,
     "rounded_mlp_s": 0.001,
+    "half_mlp_s": 0.0005,
     "adamw_s_per_number": 1e-9,
     "matmul_flops_per_s": {"float32": 1e11},
     "copy_bytes_per_s": 1e10,
@@ -263,6 +264,16 @@ def test_nothing_is_found_where_all_is_well(ranks, layout):
         messages=all_reduces(1, NEEDED) if layout.pp == 1 else (),
         syncs=(2, MS),
         **well,
+    )
+    assert advise(profile) == []
+
+
+def test_smaller_micro_batches_are_not_advised_where_they_cost_more_than_the_bubble():
+    profile = made(
+        configured(layout=Layout(pp=2), micro_batch=8),
+        ranks=2,
+        parts={"compute": 60 * MS, "bubble": 40 * MS},
+        reference={"half_mlp_s": 0.0009},
     )
     assert advise(profile) == []
 
