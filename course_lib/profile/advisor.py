@@ -10,7 +10,7 @@ for the same time; mend the first finding, record again.
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -93,6 +93,10 @@ class Case:
     def worst(self, value: Callable[[StepTime], float]) -> float:
         """Return the same of the rank where it is largest: all others wait for it."""
         return max(self.profile.mean_ns(value, rank) for rank in range(len(self.ranks)))
+
+    def exposed_ns(self, axis: str) -> float:
+        """Return how long messages along an axis keep a rank from working, per step."""
+        return self.mean(lambda step: step.comm.get(axis, 0))
 
     def reference(self, name: str) -> float:
         """Return a time that the ranks measured, in ns, averaged; 0 where there is none."""
@@ -244,7 +248,7 @@ def reduction_per_micro_batch(case: Case) -> Finding | None:
     sent, needed = case.dp_bytes
     if not needed or sent <= TOO_OFTEN * needed:
         return None
-    spent = case.mean(_spent_on("dp"))
+    spent = case.exposed_ns("dp")
     return _finding(
         case,
         "reduce",
@@ -274,7 +278,7 @@ def small_buckets(case: Case) -> Finding | None:
     return _finding(
         case,
         "bucket",
-        case.mean(_spent_on("dp")) * (1 - ideal / count),
+        case.exposed_ns("dp") * (1 - ideal / count),
         f"dp sends {count:.0f} messages a step of {sent / count / 1e3:.1f} kB on average: each "
         "costs its latency",
         "let gradients travel together: --train.bucket-mib 4 or more",
@@ -293,7 +297,7 @@ def no_overlap(case: Case) -> Finding | None:
     ]
     if not posted or "backward" in posted:
         return None
-    exposed = case.mean(lambda step: step.comm.get("dp", 0))
+    exposed = case.exposed_ns("dp")
     last = case.mean(lambda step: max(r.ns for r in step.regions if r.words[0] == "backward"))
     return _finding(
         case,
@@ -339,7 +343,7 @@ def uneven_stages(case: Case) -> Finding | None:
     """One pipeline stage has more to do than the others."""
     if case.layout.pp == 1:
         return None
-    work, blocks = _work_by_stage(case), case.blocks
+    work, blocks = _work_by_rank(case), case.blocks
     stages = [
         (statistics.fmean(work[r] for r in of), blocks[of[0]]) for of in _ranks_by_stage(case)
     ]
@@ -348,10 +352,11 @@ def uneven_stages(case: Case) -> Finding | None:
     if layers <= fewest:
         return None
     # What the stage would do with as many layers as an even cut gives it.
-    per_layer = statistics.fmean(
-        sum(r.ns for r in step.regions if _is_block(r.words))
-        for step in _steps(case, slowest, work)
-    ) / max(1, layers)
+    longest = case.ranks[max(range(len(work)), key=work.__getitem__)]
+    forward = statistics.fmean(
+        sum(r.ns for r in step.regions if _is_block(r.words)) for step in longest.steps
+    )
+    per_layer = forward / max(1, layers)
     # Backward takes twice as long as forward.
     return _finding(
         case,
@@ -403,7 +408,7 @@ def straggler(case: Case) -> Finding | None:
     """One rank takes longer for the same work, and all others wait for it."""
     if len(case.ranks) == 1:
         return None
-    work = _work_by_stage(case)
+    work = _work_by_rank(case)
     slow = max(range(len(work)), key=work.__getitem__)
     same = next(of for of in _ranks_by_stage(case) if slow in of)
     others = [work[r] for r in same if r != slow] or [w for r, w in enumerate(work) if r != slow]
@@ -427,10 +432,7 @@ def straggler(case: Case) -> Finding | None:
 
 def slow_network(case: Case) -> Finding | None:
     """Communication that nothing hides, though it is neither too much nor in too small parts."""
-    by_axis = {
-        axis: case.mean(lambda step, axis=axis: step.comm.get(axis, 0))
-        for axis in ("dp", "tp", "pp")
-    }
+    by_axis = {axis: case.exposed_ns(axis) for axis in ("dp", "tp", "pp")}
     axis = max(by_axis, key=by_axis.__getitem__)
     exposed = by_axis[axis]
     sent = case.mean(lambda step: sum(m.num_bytes for m in step.messages if m.axis == axis))
@@ -503,7 +505,7 @@ def _fused_attention_calls(case: Case) -> float:
     )
 
 
-def _work_by_stage(case: Case) -> list[float]:
+def _work_by_rank(case: Case) -> list[float]:
     """Return how long each rank works in a step, waiting for nobody."""
     return [
         case.profile.mean_ns(lambda step: step.parts["compute"] + step.parts["optimizer"], rank)
@@ -516,15 +518,6 @@ def _ranks_by_stage(case: Case) -> list[list[int]]:
     for place, rank in enumerate(case.ranks):
         stages.setdefault(rank.about["axes"]["pp"]["rank"], []).append(place)
     return [stages[stage] for stage in sorted(stages)]
-
-
-def _steps(case: Case, slowest: float, work: Sequence[float]) -> Iterable[StepTime]:
-    """Return the steps of the rank that works longest."""
-    return case.ranks[max(range(len(work)), key=work.__getitem__)].steps
-
-
-def _spent_on(axis: str) -> Callable[[StepTime], float]:
-    return lambda step: step.comm.get(axis, 0)
 
 
 def _is_block(words: tuple[str, ...]) -> bool:

@@ -61,8 +61,6 @@ def send(full: Tensor, spare: Tensor, axis: Axis) -> None:
     last = axis.size - 1
     if axis.rank in (0, last):
         peer = last - axis.rank
-        # The receive first: gloo tells the peer that it may send through the same socket, and
-        # behind a large message of ours that word would come when the peer could have been done.
         for pending in comm.exchange([Receive(spare, peer), Send(full, peer)], axis):
             pending.wait()
 

@@ -66,14 +66,6 @@ def cluster(tmp_path_factory):
         workshop(base, "down")
 
 
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory) -> Path:
-    named = os.environ.get("WORKSHOP_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @pytest.fixture
 def page(tmp_path, shots):
     """A page of a fresh browser; `page.left` lists the addresses it asked for outside."""

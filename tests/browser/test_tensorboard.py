@@ -107,14 +107,6 @@ def link(tmp_path_factory):
         server.wait()
 
 
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory) -> Path:
-    named = os.environ.get("WORKSHOP_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @pytest.fixture
 def page(link, shots):
     """A page that shows the profiler; `page.left` and `page.wrong` list what should not be."""
