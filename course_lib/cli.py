@@ -333,9 +333,10 @@ def tensorboard(args: list[str]) -> int:
 
 def _profiled(name: str) -> Path:
     """Return a folder with traces or a trace, by its path, or else a run folder."""
+    from course_lib.profile.across import find_traces
+
     path = Path(name).expanduser()
-    holds_traces = path.is_file() or any(path.glob("*.pt.trace.json*"))
-    return path if holds_traces else _run_folder(name)
+    return path if find_traces(path) else _run_folder(name)
 
 
 def calibrate(args: list[str]) -> int:

@@ -2,8 +2,8 @@
 
     clock     all ranks add up loss and norm in every step, and none can have the sum before the
               last has given its part; where a trace says so all the same, its clock is corrected
-    bubble    of a wait for a pipeline stage, what passed before the other had even sent; the rest
-              is communication
+    bubble    of a wait for a pipeline stage, what passed before the other had even sent, and of a
+              wait for all stages, what passed before the last had come; the rest is communication
     straggler the rank whose own work takes longest, while the others wait for it
 
 Left out on purpose: clocks that drift within a few steps.
@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib.config import RunConfig
-from course_lib.profile.breakdown import RankProfile, StepTime, break_down
+from course_lib.profile.breakdown import RankProfile, Region, StepTime, break_down
 from course_lib.profile.events import read_trace
-
-PATTERN = "rank*.pt.trace.json*"
 
 
 @dataclass(kw_only=True)
@@ -59,22 +57,12 @@ class RunProfile:
         return statistics.median(step.ns for rank in self.ranks for step in rank.steps)
 
 
-def trace_files(run_dir: Path) -> list[Path]:
-    """Return the traces of a run folder, or of a folder of traces, or the one file given.
-
-    Raises:
-        ValueError: there is none; the message says how to record one.
-    """
-    run_dir = Path(run_dir)
-    if run_dir.is_file():
-        return [run_dir]
-    for folder in (run_dir / "profile", run_dir):
-        found = sorted(folder.glob(PATTERN)) or sorted(folder.glob("*.pt.trace.json*"))
-        if found:
-            return found
-    raise ValueError(
-        f"{run_dir} has no traces: record some with --profile.steps 5:8 on workshop submit or train"
-    )
+def find_traces(path: Path) -> list[Path]:
+    """Return the traces of a run folder, or of a folder of traces, or the one file given."""
+    if path.is_file():
+        return [path]
+    in_run, in_folder = (sorted(each.glob("*.pt.trace.json*")) for each in (path / "profile", path))
+    return in_run or in_folder
 
 
 def profile_run(run_dir: Path, progress: Callable[[str], None] = lambda text: None) -> RunProfile:
@@ -88,7 +76,13 @@ def profile_run(run_dir: Path, progress: Callable[[str], None] = lambda text: No
         ValueError: there is no trace, or one is damaged.
     """
     ranks = []
-    for path in trace_files(run_dir):
+    paths = find_traces(Path(run_dir))
+    if not paths:
+        raise ValueError(
+            f"{run_dir} has no traces: record some with --profile.steps 5:8 on workshop submit or "
+            "train"
+        )
+    for path in paths:
         progress(f"reading {path.name}")
         ranks.append(break_down(read_trace(path)))
     ranks.sort(key=lambda rank: rank.rank)
@@ -104,10 +98,10 @@ def profile_run(run_dir: Path, progress: Callable[[str], None] = lambda text: No
 
 def _clock_offsets(ranks: list[RankProfile]) -> list[int]:
     """Return what to add to each rank's times so that no effect comes before its cause."""
-    first = _meetings(ranks[0])
+    first = _all_met(ranks[0])
     offsets = [0]
     for rank in ranks[1:]:
-        mine = _meetings(rank)
+        mine = _all_met(rank)
         both = first.keys() & mine.keys()
         # How much later than the other's part one has the sum: never negative on one clock.
         ahead = min((mine[key][1] - first[key][0] for key in both), default=0)
@@ -117,16 +111,20 @@ def _clock_offsets(ranks: list[RankProfile]) -> list[int]:
     return offsets
 
 
-def _meetings(rank: RankProfile) -> dict[tuple[int, int], tuple[int, int]]:
+def _all_met(rank: RankProfile) -> dict[tuple[int, int], tuple[int, int]]:
     """Return by step and count: when this rank gave its part to all, and when it had the sum."""
-    found = {}
-    for step in rank.steps:
-        gave = [m.start for m in step.messages if m.axis == "world"]
-        had = [r.stop for r in step.regions if r.words[:1] == ("wait",) and r.words[2] == "world"]
-        if len(gave) == len(had):
-            pairs = enumerate(zip(gave, had, strict=True))
-            found |= {(step.number, count): pair for count, pair in pairs}
-    return found
+    return {
+        (step.number, count): (gave, wait.stop)
+        for step in rank.steps
+        for count, (gave, wait) in enumerate(_meetings(step, "world"))
+    }
+
+
+def _meetings(step: StepTime, axis: str) -> list[tuple[int, Region]]:
+    """Return of every message along an axis when it was posted, and the wait for it."""
+    gave = [m.start for m in step.messages if m.axis == axis]
+    waits = [r for r in step.regions if r.words[:1] == ("wait",) and r.words[2] == axis]
+    return list(zip(gave, waits, strict=True)) if len(gave) == len(waits) else []
 
 
 def _shift(rank: RankProfile, by: int) -> None:
@@ -140,24 +138,42 @@ def _shift(rank: RankProfile, by: int) -> None:
 
 def _split_bubbles(run: RunProfile, number: int) -> None:
     """Tell, on CPUs, waiting for a stage to finish its work from waiting for the network."""
+    steps = {r.rank: s for r, s in zip(run.ranks, run.step(number), strict=True) if _pipeline(r)}
     posted: dict[tuple[int, int, str], int] = {}
-    for rank, step in zip(run.ranks, run.step(number), strict=True):
+    for rank in run.ranks:
         members = _pipeline(rank)
-        for message in step.messages if members else []:
+        for message in steps[rank.rank].messages if members else []:
             for address in message.what:
                 peer, _, what = address.partition(":")
                 posted[rank.rank, members[int(peer)], what] = message.start
-    for rank, step in zip(run.ranks, run.step(number), strict=True):
+    for rank in run.ranks:
         members = _pipeline(rank)
-        for region in step.regions if members else []:
+        for region in steps[rank.rank].regions if members else []:
             if region.words[:3] != ("wait", "receive", "pp"):
                 continue
             peer, _, what = region.words[3].partition(":")
             sent = posted.get((members[int(peer)], rank.rank, what), region.stop)
-            network = region.stop - max(region.start, min(sent, region.stop))
-            step.parts["bubble"] -= network
-            step.parts["comm"] += network
-            step.comm["pp"] = step.comm.get("pp", 0) + network
+            _to_bubble(steps[rank.rank], "pp", -_waited_after(region, sent))
+        # A stage that has drained waits where the stages next meet: the first is the last to come.
+        for axis, others in (("world", members), ("ends", members[:1] + members[-1:])):
+            met = [_meetings(steps[other], axis) for other in others if other in steps]
+            if rank.rank not in others or len({*map(len, met)}) != 1:
+                continue
+            for mine, *all_gave in zip(_meetings(steps[rank.rank], axis), *met, strict=True):
+                last = max(gave for gave, _ in all_gave)
+                bubble = mine[1].ns - _waited_after(mine[1], last)
+                _to_bubble(steps[rank.rank], axis, bubble)
+
+
+def _waited_after(region: Region, moment: int) -> int:
+    return region.stop - max(region.start, min(moment, region.stop))
+
+
+def _to_bubble(step: StepTime, axis: str, ns: int) -> None:
+    """Call a part of what is communication along an axis bubble, or the other way round."""
+    step.parts["bubble"] += ns
+    step.parts["comm"] -= ns
+    step.comm[axis] = step.comm.get(axis, 0) - ns
 
 
 def _pipeline(rank: RankProfile) -> list[int]:

@@ -122,7 +122,7 @@ class StepTime:
     syncs: int = 0
     """How often the host read a number back (.item())."""
     sync_ns: int = 0
-    """Such readings, with the operators just before that make what is read."""
+    """Such readings, since the first of the operators just before that make what is read."""
     gaps_ns: int = 0
     """Inside compute, time in which no operator ran: Python and torch's own bookkeeping."""
 
@@ -222,12 +222,12 @@ class _Sweep:
         )
         correlations = trace.correlation[numbers].tolist()
         # Open events, outermost first: stop, own time, row, phase and layer of what is inside, a
-        # region's words (None: an operator) and start (an operator's name), its own phase, how
-        # long checks have just taken inside it, a region's place in the list (an operator's count
-        # of its shape).
+        # region's words (None: an operator) and start (an operator's name), its own phase, since
+        # when checks have followed each other inside it (0: the last was none), a region's place in
+        # the list (an operator's count of its shape).
         stack: list[list[Any]] = []
         layer_of = self._layer_of_sequence
-        checks_outside = 0
+        since_outside = 0
 
         def close(until: int) -> None:
             while stack and stack[-1][0] <= until:
@@ -299,17 +299,17 @@ class _Sweep:
             # Inside other operators, such as a fused optimizer's, a reading costs nothing.
             alone = not in_op or outer is not None and outer[6].startswith(_AUTOGRAD)
             if alone and (phase in COMPUTING or not phase):
-                checks = outer[8] if outer is not None else checks_outside
+                since = outer[8] if outer is not None else since_outside
                 if name in _READINGS:
                     step.syncs += 1
-                    step.sync_ns += checks + duration
-                    checks = 0
+                    step.sync_ns += stop - (since or start)
+                    since = 0
                 else:
-                    checks = checks + duration if name in _CHECKS else 0
+                    since = (since or start) if name in _CHECKS else 0
                 if outer is not None:
-                    outer[8] = checks
+                    outer[8] = since
                 else:
-                    checks_outside = checks
+                    since_outside = since
             total = None
             if shapes[position] >= 0:
                 key = (name_numbers[position], shapes[position], layer, phase)

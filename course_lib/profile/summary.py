@@ -194,7 +194,7 @@ def summarize(run: RunProfile) -> Summary:
             "on every rank"
         )
     config, world = run.config, _world_size(run)
-    peaks = _known(run, "peak_flops")
+    peaks = [float(rank.about["peak_flops"]) for rank in run.ranks if rank.about.get("peak_flops")]
     tokens_per_s = mfu = None
     if config is not None:
         tokens = config.train.global_batch * config.model.seq_len
@@ -206,7 +206,8 @@ def summarize(run: RunProfile) -> Summary:
     for rank in run.ranks:
         for reason, count in rank.left_out.items():
             left_out[reason] += count
-    copies = _known(run, "copy_bytes_per_s")
+    references = [rank.about.get("reference", {}) for rank in run.ranks]
+    copies = [each["copy_bytes_per_s"] for each in references if "copy_bytes_per_s" in each]
     return Summary(
         run=run.run_dir.resolve().name,
         run_dir=str(run.run_dir),
@@ -248,10 +249,6 @@ def per_step(
         for key, value in sums.items():
             found[key].append(value / len(rank.steps))
     return {key: statistics.fmean(each) for key, each in found.items()}
-
-
-def _known(run: RunProfile, name: str) -> list[float]:
-    return [float(rank.about[name]) for rank in run.ranks if rank.about.get(name)]
 
 
 def _world_size(run: RunProfile) -> int:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+from course_lib.profile.across import find_traces
+
 
 def serve(run_dir: Path, *, port: int | None = None) -> int:
     """Start TensorBoard on a run folder, print the link, return when it is interrupted.
@@ -33,7 +35,7 @@ def serve(run_dir: Path, *, port: int | None = None) -> int:
         OSError: the port is taken, or our scripts are not where they should be.
     """
     link = public_link(start(run_dir, port=port))
-    if found := len(traces(run_dir)):
+    if found := len(find_traces(Path(run_dir))):
         print(f"{found} traces: the tab PYTORCH_PROFILER shows them as soon as they are read.")
     print(f"TensorBoard: {link}\nCtrl-C stops it.", flush=True)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -49,7 +51,7 @@ def start(run_dir: Path, *, port: int | None = None) -> int:
         ValueError, OSError: as `serve`.
     """
     run_dir = Path(run_dir).absolute()
-    if not (run_dir / "tensorboard").is_dir() and not traces(run_dir):
+    if not (run_dir / "tensorboard").is_dir() and not find_traces(run_dir):
         raise ValueError(
             f"{run_dir} has neither tensorboard/ nor profile/*.pt.trace.json.gz: name a run folder "
             "(`ls` of the workspace's runs/); for traces train with --profile.steps 5:8"
@@ -74,11 +76,6 @@ def start(run_dir: Path, *, port: int | None = None) -> int:
     listening = urlsplit(link).port
     assert listening is not None
     return listening
-
-
-def traces(run_dir: Path) -> list[Path]:
-    """Return the traces of a run folder, one per rank that was profiled."""
-    return sorted((Path(run_dir) / "profile").glob("*.pt.trace.json*"))
 
 
 def public_link(port: int) -> str:

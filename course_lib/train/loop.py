@@ -381,11 +381,7 @@ def _recorder(parallel: ParallelModel, run_dir: Path, peak_flops: float) -> Reco
     }
 
     def ask() -> dict[str, Any]:
-        reference = measure_references(parallel)
-        return about | {
-            "reference": reference,
-            "copy_bytes_per_s": reference["copy_bytes_per_s"],
-        }
+        return about | {"reference": measure_references(parallel)}
 
     return Recorder(run.profile, run_dir, mesh.rank, mesh.device, layers, ask)
 

@@ -1,28 +1,37 @@
 """Each planted bottleneck: what the advisor says first, its promise, and what removing it gives.
 
-`python -m tests.benchmarks.advisor [NAME ...]`. Every round trains once clean and once with the
-bottleneck, in turn, so that both meet the same load; the real gain is the difference of their
-median recorded steps. Bars: named first, and a promise within a factor of 1.5.
+`python -m tests.benchmarks.advisor [--rounds N] [--link 1gbit] [NAME ...]`. Every round trains once
+clean and once with the bottleneck, in turn, so that both meet the same load; the real gain is the
+difference of their median recorded steps. With --link two ranks are two nodes of a class cluster of
+the benchmark's own, joined by links of that rate. Bars: named first, and a promise within a factor
+of 1.5.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import io
 import os
+import shlex
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from course_lib.config import BOTTLENECKS, Layout, ModelConfig, ProfileConfig, RunConfig
+from course_lib.model.product import cpu_multiplies_bf16
 from course_lib.parallel.launch import run_ranks
 from course_lib.presets import nano, small
 from course_lib.profile.across import profile_run
 from course_lib.profile.advisor import advise
 from course_lib.runlog import create_run_dir
+from course_lib.slurm.client import plan_submission, submit
+from course_lib.slurm.site import load_site
+from course_lib.slurm.watch import end_report, follow
 from course_lib.train.loop import train_on
+from tests.benchmarks.cluster import workshop
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
 STEPS, RECORDED = 16, range(8, 14)
 MODEL = nano().model
 DEEP = dataclasses.replace(MODEL, num_layers=8)
@@ -38,57 +47,98 @@ SETTINGS: dict[str, tuple[int, Layout, ModelConfig, int]] = {
 """Ranks, layout, model, micro-batch; for all others one rank. An update shows in small batches."""
 
 
-def train(name: str, slow: str, root: Path) -> Path:
+def planned(name: str, slow: str) -> tuple[int, RunConfig]:
+    """Return how many ranks a bottleneck needs, and the run."""
     ranks, layout, model, micro_batch = SETTINGS.get(name, (1, Layout(), MODEL, 2))
-    run = RunConfig(
-        name="advisor",
-        model=model,
-        layout=layout,
-        train=dataclasses.replace(
-            nano().train,
-            steps=STEPS,
-            global_batch=2 if name == "optimizer" else nano().train.global_batch,
-            warmup_steps=4,
-            micro_batch=micro_batch,
-            val_sequences=2,
-            sample_tokens=0,
-            tensorboard=False,
-            slow=slow,
-        ),
-        profile=ProfileConfig(steps=f"{RECORDED[0]}:{RECORDED[-1]}"),
+    train = dataclasses.replace(
+        nano().train,
+        steps=STEPS,
+        global_batch=2 if name == "optimizer" else nano().train.global_batch,
+        warmup_steps=4,
+        micro_batch=micro_batch,
+        # As float32 is a mistake where the processor has instructions for bf16.
+        precision="bf16",
+        val_sequences=2,
+        sample_tokens=0,
+        tensorboard=False,
+        slow=slow,
     )
-    run_dir = create_run_dir(run, root)
-    with contextlib.redirect_stdout(io.StringIO()):
-        run_ranks(train_on, ranks, run_dir, layout=layout, timeout_s=300)
-    return run_dir
+    profile = ProfileConfig(steps=f"{RECORDED[0]}:{RECORDED[-1]}")
+    return ranks, RunConfig(
+        name="advisor", model=model, layout=layout, train=train, profile=profile
+    )
 
 
-def main(names: list[str]) -> None:
-    print(f"{'planted':11} {'found first':22} {'promised':>9} {'real':>9}  ratio   (ms a step)")
+def train(name: str, slow: str, linked: bool) -> Path:
+    """Train, and return the run folder."""
+    ranks, run = planned(name, slow)
+    if not linked or ranks == 1:
+        run_dir = create_run_dir(run, Path(os.environ["WORKSHOP_BASE"]))
+        with contextlib.redirect_stdout(io.StringIO()):
+            run_ranks(train_on, ranks, run_dir, layout=run.layout, timeout_s=300)
+        return run_dir
+    job = submit(plan_submission(run, site=load_site(None), nodes=ranks, time_limit_s=600))
+    *_, last = follow(job)
+    if not last.status.succeeded:
+        raise SystemExit(end_report(job, last.status))
+    return job.run_dir
+
+
+def compare(name: str, rounds: int, linked: bool) -> str:
+    """Return a line of the table."""
+    firsts, promised, real = [], [], []
+    for _ in range(rounds):
+        clean, slow = (profile_run(train(name, planted, linked)) for planted in ("", name))
+        findings = advise(slow)
+        firsts.append(findings[0].name if findings else "-")
+        promised.append(next((f.gain_ns for f in findings if f.name == name), 0.0) / 1e6)
+        real.append((slow.step_ns - clean.step_ns) / 1e6)
+    gain, got = map(statistics.median, (promised, real))
+    ratio = f"{gain / got:5.2f}" if got > 0 else "    -"
+    each = " ".join(f"{p:.1f}/{r:.1f}" for p, r in zip(promised, real, strict=True))
+    first = ", ".join(dict.fromkeys(firsts))
+    return f"{name:11} {first:22} {gain:9.1f} {got:9.1f}  {ratio}   {each}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.advisor")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--link", help="rate between two nodes, such as 1gbit")
+    parser.add_argument("names", nargs="*", metavar="NAME", default=list(BOTTLENECKS))
+    args = parser.parse_args()
+    if not cpu_multiplies_bf16():
+        print("fp32 is no mistake here: this processor has no bf16 instructions")
+        args.names = [name for name in args.names if name != "fp32"]
     with tempfile.TemporaryDirectory(prefix="workshop-advisor-") as folder:
-        os.environ["WORKSHOP_BASE"] = folder
-        for name in names or BOTTLENECKS:
-            firsts, promised, real = [], [], []
-            for _ in range(ROUNDS):
-                clean, slow = (train(name, planted, Path(folder)) for planted in ("", name))
-                profiles = profile_run(clean), profile_run(slow)
-                findings = advise(profiles[1])
-                firsts.append(findings[0].name if findings else "-")
-                own = next((f.gain_ns for f in findings if f.name == name), 0.0)
-                promised.append(own / 1e6)
-                real.append((profiles[1].step_ns - profiles[0].step_ns) / 1e6)
-            first, gain, got = (
-                ", ".join(dict.fromkeys(firsts)),
-                *map(statistics.median, (promised, real)),
-            )
-            ratio = f"{gain / got:5.2f}" if got > 0 else "    -"
-            print(f"{name:11} {first:22} {gain:9.1f} {got:9.1f}  {ratio}", flush=True)
-        for ranks, layout in ((1, Layout()), (2, Layout()), (2, Layout(pp=2)), (2, Layout(tp=2))):
+        os.environ.setdefault("WORKSHOP_BASE", folder)
+        if args.link and "SLURM_CONF" not in os.environ:  # the same once more, on the login node
+            with cluster(args.link):
+                command = [sys.executable, "-u", "-m", "tests.benchmarks.advisor", *sys.argv[1:]]
+                here = [sys.executable, "-m", "slurm_env", "shell", "-c", shlex.join(command)]
+                subprocess.run(here, check=True)
+            return
+        print(f"{'planted':11} {'found first':22} {'promised':>9} {'real':>9}  ratio   rounds, ms")
+        for name in args.names:
+            print(compare(name, args.rounds, bool(args.link)), flush=True)
+        pairs = (1, Layout()), (2, Layout()), (2, Layout(pp=2)), (2, Layout(tp=2))
+        for ranks, layout in pairs if len(args.names) >= len(BOTTLENECKS) - 1 else ():
             SETTINGS["clean"] = (ranks, layout, MODEL, 2)
-            found = [f.name for f in advise(profile_run(train("clean", "", Path(folder))))]
+            found = [f.name for f in advise(profile_run(train("clean", "", bool(args.link))))]
             what = ", ".join(found) or "nothing"
             print(f"clean, {ranks} ranks, pp {layout.pp} tp {layout.tp}: {what}", flush=True)
 
 
+@contextlib.contextmanager
+def cluster(rate: str):
+    """Run two nodes with links of a rate."""
+    try:
+        workshop("up", "--nodes", "2", "--no-jupyter", "--no-accounting")
+        for node in ("node1", "node2"):
+            workshop("link", node, rate)
+        yield
+    finally:
+        workshop("down")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -124,7 +124,7 @@ def test_readings_by_the_host_are_counted_with_what_makes_them(tmp_path):
         op("aten::item", 620, 5),
     )
     (step,) = rank.steps
-    assert (step.syncs, step.sync_ns) == (1, 20_000)
+    assert (step.syncs, step.sync_ns) == (1, 30_000)
 
 
 def test_a_gpu_step_is_what_its_kernels_do(tmp_path):
@@ -172,7 +172,7 @@ def test_a_gpu_step_is_what_its_kernels_do(tmp_path):
     assert rank.operators[0].own_ns == 200_000
 
 
-def pipeline(tmp_path, clock_us=(0.0, 0.0)):
+def pipeline(tmp_path, clock_us=(0.0, 0.0), late_us=0):
     """Stage 0 sends after 100 us of work; stage 1 has waited since its start."""
     for rank, clock in enumerate(clock_us):
         pp = {"pp": (rank, [0, 1])}
@@ -189,8 +189,14 @@ def pipeline(tmp_path, clock_us=(0.0, 0.0)):
             *(receiver if rank else sender),
             event("norm", clock + 200, 100),
             event("comm/all_reduce/world/24", clock + 200, 2),
-            event("wait/all_reduce/world", clock + 210, 10),
+            event("wait/all_reduce/world", clock + 210, 10 + late_us),
         ]
+        if rank == 0 and late_us:
+            made[-3:] = [
+                event("norm", clock + 200 + late_us, 100),
+                event("comm/all_reduce/world/24", clock + 200 + late_us, 2),
+                event("wait/all_reduce/world", clock + 210 + late_us, 10),
+            ]
         path = tmp_path / "profile" / f"rank{rank}.pt.trace.json.gz"
         write_trace(path, made, rank_about(rank, 2, **pp))
     return profile_run(tmp_path)
@@ -203,6 +209,13 @@ def test_a_wait_for_a_stage_is_bubble_until_it_has_sent(tmp_path):
     assert us(step.parts)["bubble"] == 100
     assert us(step.comm)["pp"] == 30
     assert sum(step.parts.values()) == step.ns
+
+
+def test_a_wait_for_all_stages_is_bubble_until_the_last_has_come(tmp_path):
+    first, last = pipeline(tmp_path, late_us=40).step(1)
+    assert "bubble" not in us(first.parts) and us(first.comm)["world"] == 12
+    assert us(last.parts)["bubble"] == 100 + 30 and us(last.comm)["world"] == 10 + 2 + 10
+    assert sum(last.parts.values()) == last.ns
 
 
 def test_a_clock_that_is_wrong_is_corrected(tmp_path):

@@ -92,7 +92,11 @@ def profile(
         }
         about = {
             **{"rank": rank, "world_size": num_ranks, "host": host, "peak_flops": 1e9},
-            **{"axes": axes, "run": json.loads(run.to_json()), "copy_bytes_per_s": 1e9},
+            **{
+                "axes": axes,
+                "run": json.loads(run.to_json()),
+                "reference": {"copy_bytes_per_s": 1e9},
+            },
         }
         ms = MS * factor
         operators = [

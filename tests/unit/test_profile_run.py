@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from course_lib.config import BOTTLENECKS, DataConfig, Layout, ProfileConfig, RunConfig
+from course_lib.model.gpt import Block
 from course_lib.parallel.launch import run_ranks
+from course_lib.parallel.schedule import build_schedule, simulate
 from course_lib.presets import tiny
 from course_lib.profile.across import profile_run
 from course_lib.profile.advisor import advise
 from course_lib.profile.memory_profile import read_memory
+from course_lib.profile.summary import summarize
 from course_lib.profile.trace import Recorder, trace_path
 from course_lib.runlog import create_run_dir, read_metrics
 from course_lib.train.loop import train_on
@@ -21,11 +25,11 @@ from course_lib.train.sample import load_model
 RECORDED = range(5, 8)
 
 
-def train(tmp_path, corpus, ranks=1, layout=None, recorded="5:7", **changes):
+def train(tmp_path, corpus, ranks=1, layout=None, recorded="5:7", model=None, **changes):
     layout = layout or Layout()
     run = RunConfig(
         name="recorded",
-        model=tiny().model,
+        model=model or tiny().model,
         layout=layout,
         data=DataConfig(corpus=str(corpus)),
         train=dataclasses.replace(
@@ -87,6 +91,39 @@ def test_a_recorded_run(tmp_path, small_corpus, ranks, layout):
     # To record changes no number.
     plain = train(tmp_path, small_corpus, ranks, layout, recorded=None)
     assert losses(run_dir) == losses(plain)
+
+
+@pytest.mark.parametrize("schedule, p", [("gpipe", 2), ("1f1b", 4)])
+def test_the_bubble_of_balanced_stages_is_the_simulated_one(
+    tmp_path, small_corpus, monkeypatch, schedule, p
+):
+    """Stages that sleep are balanced on any machine, and need no core while they work."""
+    forward = Block.forward
+    monkeypatch.setattr(Block, "forward", lambda block, x: forward(block, _Sleep.apply(x)))
+    model = dataclasses.replace(tiny().model, num_layers=p)
+    layout = Layout(pp=p, schedule=schedule)
+    run_dir = train(tmp_path, small_corpus, p, layout, model=model, micro_batch=2)
+    bubble = summarize(profile_run(run_dir)).bubble
+    assert bubble is not None
+    simulated = simulate(build_schedule(schedule, p, m=bubble.micro_batches), COSTS_S).bubble
+    assert bubble.measured_fraction == pytest.approx(simulated / (1 + simulated), rel=0.1)
+
+
+COSTS_S = {"F": 0.03, "B": 0.06}
+
+
+class _Sleep(torch.autograd.Function):
+    """Passes its input on, after a while."""
+
+    @staticmethod
+    def forward(ctx, x):
+        time.sleep(COSTS_S["F"])
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, *grads):
+        time.sleep(COSTS_S["B"])
+        return grads[0]
 
 
 def test_what_is_recorded_is_checked():
