@@ -11,18 +11,11 @@ for the same time; mend the first finding, record again.
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-from course_lib.config import Layout, RunConfig
-from course_lib.layout import check_layout, micro_batches
-from course_lib.plan.traffic import bytes_per_step
+from course_lib.layout import check_layout
 from course_lib.profile.across import RunProfile
-from course_lib.profile.breakdown import Operator, RankProfile, StepTime
+from course_lib.profile.case import Case, Finding, in_ms, is_block
 
-WORTH_SAYING = 0.03
-"""Smallest share of the step that a finding must promise."""
 MANY_OPERATORS = 12
 """An MLP calls about three operators, forwards; more than so many are too many."""
 SMALL_MESSAGE_BYTES = 2**18
@@ -30,97 +23,6 @@ TOO_OFTEN = 1.5
 """More than so many times the bytes that are needed: gradients are sent too often."""
 READINGS = 8
 """A step may read a few numbers back: its loss, its norm."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Something that could be faster."""
-
-    name: str
-    """The bottleneck, as in config.BOTTLENECKS where one is of this kind."""
-    evidence: str
-    """What the trace shows."""
-    change: str
-    """What to do about it."""
-    gain_ns: float
-    """What a step would be shorter."""
-    gain_percent: float
-    """The same, of the step."""
-
-
-@dataclass
-class Case:
-    """A profile, with what the rules ask of it more than once."""
-
-    profile: RunProfile
-    run: RunConfig
-    layout: Layout
-    """With all sizes known."""
-
-    @property
-    def step_ns(self) -> float:
-        return self.profile.step_ns
-
-    @property
-    def ranks(self) -> list[RankProfile]:
-        return self.profile.ranks
-
-    @cached_property
-    def micro_batches(self) -> int:
-        return micro_batches(self.run, self.layout)
-
-    @cached_property
-    def dp_bytes(self) -> tuple[float, float]:
-        """The bytes that a rank sends along dp in a step, and those that it has to."""
-        sent = self.mean(lambda step: sum(m.num_bytes for m in step.messages if m.axis == "dp"))
-        ranks = [rank.rank for rank in self.ranks]
-        world_size = self.ranks[0].about["world_size"]
-        needed = [bytes_per_step(self.run, world_size, rank)["dp"] for rank in ranks]
-        return sent, statistics.fmean(needed)
-
-    @property
-    def blocks(self) -> list[int]:
-        """How many blocks each rank computes."""
-        return [
-            len({r.words[1] for r in rank.steps[0].regions if _is_block(r.words)})
-            for rank in self.ranks
-        ]
-
-    def mean(self, value: Callable[[StepTime], float]) -> float:
-        """Return a number of the steps: the median over steps, averaged over the ranks."""
-        return self.profile.mean_ns(value)
-
-    def worst(self, value: Callable[[StepTime], float]) -> float:
-        """Return the same of the rank where it is largest: all others wait for it."""
-        return max(self.profile.mean_ns(value, rank) for rank in range(len(self.ranks)))
-
-    def exposed_ns(self, axis: str) -> float:
-        """Return how long messages along an axis keep a rank from working, per step."""
-        return self.mean(lambda step: step.comm.get(axis, 0))
-
-    def reference(self, name: str) -> float:
-        """Return a time that the ranks measured, in ns, averaged; 0 where there is none."""
-        found = [rank.about.get("reference", {}).get(name, 0.0) for rank in self.ranks]
-        return 1e9 * statistics.fmean(found)
-
-    def per_step(self, wanted: Callable[[Operator], float]) -> float:
-        """Return a sum over the operators, per step, averaged over the ranks."""
-        return statistics.fmean(
-            sum(map(wanted, rank.operators)) / len(rank.steps) for rank in self.ranks
-        )
-
-    def part_ns(self, suffix: str) -> float:
-        """Return the time per step of a part of all layers, forwards and backwards."""
-        forward = self.mean(
-            lambda step: sum(r.ns for r in step.regions if _is_part(r.words, suffix))
-        )
-        return forward + self.per_step(
-            lambda row: row.total_ns if row.phase == "backward" and _ends(row, suffix) else 0
-        )
-
-    def part_calls(self, suffix: str) -> float:
-        """Return how often a part of a layer runs forwards, per step."""
-        return self.mean(lambda step: sum(_is_part(r.words, suffix) for r in step.regions))
 
 
 def advise(profile: RunProfile) -> list[Finding]:
@@ -139,11 +41,10 @@ def advise(profile: RunProfile) -> list[Finding]:
 def loader(case: Case) -> Finding | None:
     """Training waits for data."""
     waited = case.worst(lambda step: step.parts["data"])
-    return _finding(
-        case,
+    return case.finding(
         "loader",
         waited,
-        f"every step waits {_ms(waited)} for its batch",
+        f"every step waits {in_ms(waited)} for its batch",
         "read the next batch in another thread while this one is in use, or read from faster "
         "storage",
     )
@@ -158,11 +59,10 @@ def float32(case: Case) -> Finding | None:
     products = statistics.fmean(
         sum(gemm.ns for gemm in rank.gemms) / len(rank.steps) for rank in case.ranks
     )
-    return _finding(
-        case,
+    return case.finding(
         "fp32",
         products * (1 - 1 / max(speedup, 1.0)),
-        f"matrix products take {_ms(products)} in float32; this device does {speedup:.1f} times "
+        f"matrix products take {in_ms(products)} in float32; this device does {speedup:.1f} times "
         "as many FLOP/s in bf16",
         "set --train.precision bf16: the master weights stay in float32",
     )
@@ -176,11 +76,10 @@ def optimizer(case: Case) -> Finding | None:
     if fused or not numbers:
         return None
     calls = case.per_step(lambda row: row.calls if row.phase == "optimizer" else 0)
-    return _finding(
-        case,
+    return case.finding(
         "optimizer",
         took - numbers * case.reference("adamw_s_per_number"),
-        f"the update takes {_ms(took)} in {calls:.0f} operators, each a pass over memory",
+        f"the update takes {in_ms(took)} in {calls:.0f} operators, each a pass over memory",
         "use torch.optim.AdamW(..., fused=True): one pass for each tensor",
     )
 
@@ -189,12 +88,13 @@ def tiny_operators(case: Case) -> Finding | None:
     """So many small operators that starting them takes the time."""
     calls = case.part_calls(".mlp")
     made = case.per_step(
-        lambda row: row.calls * (row.phase == "forward" and _ends(row, ".mlp") and row.total_ns > 0)
+        lambda row: (
+            row.calls * (row.phase == "forward" and row.layer.endswith(".mlp") and row.total_ns > 0)
+        )
     )
     if not calls or made / calls < MANY_OPERATORS:
         return None
-    return _finding(
-        case,
+    return case.finding(
         "tiny_ops",
         case.part_ns(".mlp") - calls * case.reference("mlp_s"),
         f"an MLP makes {made / calls:.0f} operators forwards, where about three would do; starting "
@@ -208,8 +108,7 @@ def synchronisation(case: Case) -> Finding | None:
     count = case.mean(lambda step: step.syncs)
     if count < READINGS:
         return None
-    return _finding(
-        case,
+    return case.finding(
         "sync",
         case.mean(lambda step: step.sync_ns),
         f"the host reads {count:.0f} numbers back in a step (.item(), bool(tensor)), each with "
@@ -220,7 +119,7 @@ def synchronisation(case: Case) -> Finding | None:
 
 def materialised_attention(case: Case) -> Finding | None:
     """Attention that stores the T x T weights."""
-    if _fused_attention_calls(case):
+    if case.fused_attention_calls:
         return None
     return _attention(
         case,
@@ -232,7 +131,7 @@ def materialised_attention(case: Case) -> Finding | None:
 
 def loop_over_heads(case: Case) -> Finding | None:
     """Attention computed head by head."""
-    calls, heads = case.part_calls(".core"), _fused_attention_calls(case)
+    calls, heads = case.part_calls(".core"), case.fused_attention_calls
     if not calls or heads < 1.5 * calls:
         return None
     return _attention(
@@ -249,8 +148,7 @@ def reduction_per_micro_batch(case: Case) -> Finding | None:
     if not needed or sent <= TOO_OFTEN * needed:
         return None
     spent = case.exposed_ns("dp")
-    return _finding(
-        case,
+    return case.finding(
         "reduce",
         spent * (1 - needed / sent),
         f"dp sends {sent / 1e6:.2f} MB a step where {needed / 1e6:.2f} MB would do: gradients are "
@@ -275,8 +173,7 @@ def small_buckets(case: Case) -> Finding | None:
         return None
     if case.dp_bytes[0] > TOO_OFTEN * case.dp_bytes[1]:
         return None  # they are sent too often, which is said already
-    return _finding(
-        case,
+    return case.finding(
         "bucket",
         case.exposed_ns("dp") * (1 - ideal / count),
         f"dp sends {count:.0f} messages a step of {sent / count / 1e3:.1f} kB on average: each "
@@ -299,11 +196,10 @@ def no_overlap(case: Case) -> Finding | None:
         return None
     exposed = case.exposed_ns("dp")
     last = case.mean(lambda step: max(r.ns for r in step.regions if r.words[0] == "backward"))
-    return _finding(
-        case,
+    return case.finding(
         "overlap",
         min(exposed, last),
-        f"all gradients are sent after backward: {_ms(exposed)} of a step with nothing to compute",
+        f"all gradients are sent after backward: {in_ms(exposed)} a step with nothing to compute",
         "send each bucket as soon as its gradients are there, while backward goes on (leave "
         "reduce= out; DDP does it by itself)",
     )
@@ -312,11 +208,10 @@ def no_overlap(case: Case) -> Finding | None:
 def recomputation(case: Case) -> Finding | None:
     """Forward passes are done twice though there may be memory enough."""
     again = case.mean(lambda step: sum(r.ns for r in step.regions if r.words[0] == "recompute"))
-    return _finding(
-        case,
+    return case.finding(
         "recompute",
         again,
-        f"{_ms(again)} of backward computes forward passes a second time "
+        f"{in_ms(again)} of backward computes forward passes a second time "
         f"(recompute is {case.layout.recompute})",
         "if the activations fit into memory (plan/memory.py says how many bytes they are), set "
         "--layout.recompute none, or selective",
@@ -329,8 +224,7 @@ def off_the_grain(case: Case) -> Finding | None:
     if hidden % 16 == 0:
         return None
     gain = case.reference("mlp_s") - case.reference("rounded_mlp_s")
-    return _finding(
-        case,
+    return case.finding(
         "grain",
         gain * case.part_calls(".mlp"),
         f"the MLP's hidden size on a rank is {hidden}, no multiple of 16: rounded up it takes "
@@ -343,10 +237,8 @@ def uneven_stages(case: Case) -> Finding | None:
     """One pipeline stage has more to do than the others."""
     if case.layout.pp == 1:
         return None
-    work, blocks = _work_by_rank(case), case.blocks
-    stages = [
-        (statistics.fmean(work[r] for r in of), blocks[of[0]]) for of in _ranks_by_stage(case)
-    ]
+    work, blocks = case.work_by_rank, case.blocks
+    stages = [(statistics.fmean(work[r] for r in of), blocks[of[0]]) for of in case.ranks_by_stage]
     slowest, layers = max(stages)
     fewest = -(-case.run.model.num_layers // case.layout.pp)
     if layers <= fewest:
@@ -354,16 +246,15 @@ def uneven_stages(case: Case) -> Finding | None:
     # What the stage would do with as many layers as an even cut gives it.
     longest = case.ranks[max(range(len(work)), key=work.__getitem__)]
     forward = statistics.fmean(
-        sum(r.ns for r in step.regions if _is_block(r.words)) for step in longest.steps
+        sum(r.ns for r in step.regions if is_block(r.words)) for step in longest.steps
     )
     per_layer = forward / max(1, layers)
     # Backward takes twice as long as forward.
-    return _finding(
-        case,
+    return case.finding(
         "stages",
         3 * per_layer * (layers - fewest),
         f"the slowest pipeline stage has {layers} of {case.run.model.num_layers} layers and works "
-        f"{_ms(slowest)}, the fastest {_ms(min(stages)[0])}",
+        f"{in_ms(slowest)}, the fastest {in_ms(min(stages)[0])}",
         f"give no stage more than {fewest} layers (--layout.stage-layers, or leave it out)",
     )
 
@@ -381,12 +272,11 @@ def few_micro_batches(case: Case) -> Finding | None:
     slower = max(0.0, 2 * half / whole - 1) if whole else 0.0
     overhead = case.mean(lambda step: step.parts["compute"])
     overhead *= (1 + slower) ** math.log2(more / m) - 1
-    return _finding(
-        case,
+    return case.finding(
         "micro",
         bubble * (1 - then / now) - overhead,
         f"with {m} micro-batches for {p} stages, {now:.0%} of a pipeline is filling and draining; "
-        f"{_ms(bubble)} of a step are bubble",
+        f"{in_ms(bubble)} of a step are bubble",
         f"cut the batch into {more} micro-batches (--train.micro-batch "
         f"{max(1, m * case.run.train.micro_batch // more)}), or use the interleaved schedule",
     )
@@ -395,11 +285,10 @@ def few_micro_batches(case: Case) -> Finding | None:
 def blocking_checkpoint(case: Case) -> Finding | None:
     """Training stands still while it is saved."""
     took = case.worst(lambda step: step.parts["checkpoint"])
-    return _finding(
-        case,
+    return case.finding(
         "checkpoint",
         took,
-        f"saving takes {_ms(took)} of a step",
+        f"saving takes {in_ms(took)} of a step",
         "save less often (--train.checkpoint-every), and write in the background",
     )
 
@@ -408,9 +297,9 @@ def straggler(case: Case) -> Finding | None:
     """One rank takes longer for the same work, and all others wait for it."""
     if len(case.ranks) == 1:
         return None
-    work = _work_by_rank(case)
+    work = case.work_by_rank
     slow = max(range(len(work)), key=work.__getitem__)
-    same = next(of for of in _ranks_by_stage(case) if slow in of)
+    same = next(of for of in case.ranks_by_stage if slow in of)
     others = [work[r] for r in same if r != slow] or [w for r, w in enumerate(work) if r != slow]
     blocks = case.blocks
     if not others or len(same) == 1 and blocks[slow] > min(blocks):
@@ -419,12 +308,11 @@ def straggler(case: Case) -> Finding | None:
     if excess < 0.25 * statistics.median(others):
         return None
     rank = case.ranks[slow]
-    return _finding(
-        case,
+    return case.finding(
         "straggler",
         excess,
-        f"rank {rank.rank} on {rank.host} works {_ms(work[slow])} a step, the others "
-        f"{_ms(statistics.median(others))}: they wait for it",
+        f"rank {rank.rank} on {rank.host} works {in_ms(work[slow])} a step, the others "
+        f"{in_ms(statistics.median(others))}: they wait for it",
         f"look at {rank.host}: other programs, heat, a slower processor; leave the node out with "
         "--exclude, or give that rank less to do",
     )
@@ -439,11 +327,10 @@ def slow_network(case: Case) -> Finding | None:
     wide = case.run.train.grad_dtype == "float32" and axis == "dp"
     if exposed < 0.3 * case.step_ns or not sent:
         return None
-    return _finding(
-        case,
+    return case.finding(
         "network",
         exposed / 2,
-        f"{axis} keeps the ranks waiting {_ms(exposed)} a step for {sent / 1e6:.2f} MB: "
+        f"{axis} keeps the ranks waiting {in_ms(exposed)} a step for {sent / 1e6:.2f} MB: "
         f"{8 * sent / exposed * 1e3:.0f} Mbit/s",
         "check the link (workshop calibrate); send half as much with --train.precision bf16 "
         "--train.grad-dtype bf16, or send less often with a larger global batch"
@@ -474,63 +361,12 @@ RULES: tuple[Callable[[Case], Finding | None], ...] = (
 )
 
 
-def _finding(case: Case, name: str, gain_ns: float, evidence: str, change: str) -> Finding | None:
-    share = gain_ns / case.step_ns
-    if share < WORTH_SAYING:
-        return None
-    return Finding(
-        name=name, evidence=evidence, change=change, gain_ns=gain_ns, gain_percent=100 * share
-    )
-
-
 def _attention(case: Case, name: str, evidence: str, change: str) -> Finding | None:
     took, calls = case.part_ns(".core"), case.part_calls(".core")
     well_done = calls * case.reference("attention_s")
-    return _finding(
-        case,
+    return case.finding(
         name,
         took - well_done,
-        f"{evidence}; attention takes {_ms(took)} a step, well done {_ms(well_done)}",
+        f"{evidence}; attention takes {in_ms(took)} a step, well done {in_ms(well_done)}",
         change,
     )
-
-
-def _fused_attention_calls(case: Case) -> float:
-    return case.per_step(
-        lambda row: (
-            row.calls
-            if row.name == "aten::scaled_dot_product_attention" and row.phase == "forward"
-            else 0
-        )
-    )
-
-
-def _work_by_rank(case: Case) -> list[float]:
-    """Return how long each rank works in a step, waiting for nobody."""
-    return [
-        case.profile.mean_ns(lambda step: step.parts["compute"] + step.parts["optimizer"], rank)
-        for rank in range(len(case.ranks))
-    ]
-
-
-def _ranks_by_stage(case: Case) -> list[list[int]]:
-    stages: dict[int, list[int]] = {}
-    for place, rank in enumerate(case.ranks):
-        stages.setdefault(rank.about["axes"]["pp"]["rank"], []).append(place)
-    return [stages[stage] for stage in sorted(stages)]
-
-
-def _is_block(words: tuple[str, ...]) -> bool:
-    return words[0] == "layer" and words[1].startswith("blocks.") and words[1].count(".") == 1
-
-
-def _is_part(words: tuple[str, ...], suffix: str) -> bool:
-    return words[0] == "layer" and (words[1].endswith(suffix) or words[1] == suffix[1:])
-
-
-def _ends(row: Operator, suffix: str) -> bool:
-    return row.layer.endswith(suffix)
-
-
-def _ms(ns: Any) -> str:
-    return f"{ns / 1e6:.1f} ms"
