@@ -144,13 +144,12 @@ def loop_over_heads(case: Case) -> Finding | None:
 
 def reduction_per_micro_batch(case: Case) -> Finding | None:
     """Gradients cross the network more often than once a step."""
-    sent, needed = case.dp_bytes
+    _, sent, needed = case.dp_messages
     if not needed or sent <= TOO_OFTEN * needed:
         return None
-    spent = case.exposed_ns("dp")
     return case.finding(
         "reduce",
-        spent * (1 - needed / sent),
+        _gain_of_few_messages(case),
         f"dp sends {sent / 1e6:.2f} MB a step where {needed / 1e6:.2f} MB would do: gradients are "
         f"summed over the ranks {sent / needed:.0f} times",
         "add up the micro-batches' gradients first and all-reduce once, in the last backward "
@@ -160,22 +159,14 @@ def reduction_per_micro_batch(case: Case) -> Finding | None:
 
 def small_buckets(case: Case) -> Finding | None:
     """Gradients travel in many small messages."""
-    messages = [
-        [m for m in step.messages if m.axis == "dp" and m.num_bytes]
-        for rank in case.ranks
-        for step in rank.steps
-    ]
-    count = statistics.fmean(map(len, messages))
-    sent = statistics.fmean(sum(m.num_bytes for m in each) for each in messages)
-    passes = max(1, case.micro_batches if case.layout.zero >= 2 else 1)
-    ideal = passes * max(1, -(-sent // (passes * 4 * 2**20)))
-    if count < 4 * ideal or not sent or sent / count > SMALL_MESSAGE_BYTES:
+    count, sent, needed = case.dp_messages
+    if not sent or count < 4 * _few_messages(case) or sent / count > SMALL_MESSAGE_BYTES:
         return None
-    if case.dp_bytes[0] > TOO_OFTEN * case.dp_bytes[1]:
+    if sent > TOO_OFTEN * needed:
         return None  # they are sent too often, which is said already
     return case.finding(
         "bucket",
-        case.exposed_ns("dp") * (1 - ideal / count),
+        _gain_of_few_messages(case),
         f"dp sends {count:.0f} messages a step of {sent / count / 1e3:.1f} kB on average: each "
         "costs its latency",
         "let gradients travel together: --train.bucket-mib 4 or more",
@@ -370,3 +361,17 @@ def _attention(case: Case, name: str, evidence: str, change: str) -> Finding | N
         f"{evidence}; attention takes {in_ms(took)} a step, well done {in_ms(well_done)}",
         change,
     )
+
+
+def _few_messages(case: Case) -> float:
+    """Return in how many messages the gradients could cross, at 4 MiB each."""
+    needed = case.dp_messages[2]
+    passes = max(1, case.micro_batches if case.layout.zero >= 2 else 1)
+    return passes * max(1, -(-needed // (passes * 4 * 2**20)))
+
+
+def _gain_of_few_messages(case: Case) -> float:
+    count, sent, needed = case.dp_messages
+    # Small messages cost their latency, large ones their bytes.
+    small = sent / count <= SMALL_MESSAGE_BYTES
+    return case.exposed_ns("dp") * (1 - (_few_messages(case) / count if small else needed / sent))

@@ -57,13 +57,20 @@ class Case:
         return micro_batches(self.run, self.layout)
 
     @cached_property
-    def dp_bytes(self) -> tuple[float, float]:
-        """The bytes that a rank sends along dp in a step, and those that it has to."""
-        sent = self.mean(lambda step: sum(m.num_bytes for m in step.messages if m.axis == "dp"))
-        ranks = [rank.rank for rank in self.ranks]
+    def dp_messages(self) -> tuple[float, float, float]:
+        """Messages and bytes that a rank sends along dp in a step, and bytes that it has to."""
+        messages = [
+            [m.num_bytes for m in step.messages if m.axis == "dp" and m.num_bytes]
+            for rank in self.ranks
+            for step in rank.steps
+        ]
         world_size = self.ranks[0].about["world_size"]
-        needed = [bytes_per_step(self.run, world_size, rank)["dp"] for rank in ranks]
-        return sent, statistics.fmean(needed)
+        needed = [bytes_per_step(self.run, world_size, rank.rank)["dp"] for rank in self.ranks]
+        return (
+            statistics.fmean(map(len, messages)),
+            statistics.fmean(map(sum, messages)),
+            statistics.fmean(needed),
+        )
 
     @property
     def blocks(self) -> list[int]:
