@@ -250,7 +250,8 @@ def profile_view(run_dir: Path, against: Path | None = None) -> None:
         ValueError: there is no trace, or one is damaged.
     """
     run = profile_run(run_dir)
-    height = 330 + 75 * len(run.ranks)
+    # Bands as high as timeline.js draws them with all their rows, and the text around them.
+    height = 300 + (79 if len(run.ranks) <= 16 else 50) * len(run.ranks)
     page = html.escape(timeline_page(run))
     # Scripts may run in the frame, but see nothing of the notebook.
     frame = f'<iframe srcdoc="{page}" sandbox="allow-scripts" title="timeline" width="100%" '

@@ -4,6 +4,7 @@
               last has given its part; where a trace says so all the same, its clock is corrected
     bubble    of a wait for a pipeline stage, what passed before the other had even sent, and of a
               wait for all stages, what passed before the last had come; the rest is communication
+    late      of a wait along dp or tp, what passed before the last had come
     straggler the rank whose own work takes longest, while the others wait for it
 
 Left out on purpose: clocks that drift within a few steps.
@@ -93,6 +94,7 @@ def profile_run(run_dir: Path, progress: Callable[[str], None] = lambda text: No
     run = RunProfile(run_dir=Path(run_dir), ranks=ranks, clock_offsets_ns=offsets)
     for number in run.steps:
         _split_bubbles(run, number)
+        _note_late(run, number)
     return run
 
 
@@ -156,13 +158,29 @@ def _split_bubbles(run: RunProfile, number: int) -> None:
             _to_bubble(steps[rank.rank], "pp", -_waited_after(region, sent))
         # A stage that has drained waits where the stages next meet: the first is the last to come.
         for axis, others in (("world", members), ("ends", members[:1] + members[-1:])):
-            met = [_meetings(steps[other], axis) for other in others if other in steps]
-            if rank.rank not in others or len({*map(len, met)}) != 1:
-                continue
-            for mine, *all_gave in zip(_meetings(steps[rank.rank], axis), *met, strict=True):
-                last = max(gave for gave, _ in all_gave)
-                bubble = mine[1].ns - _waited_after(mine[1], last)
-                _to_bubble(steps[rank.rank], axis, bubble)
+            if rank.rank in others:
+                _to_bubble(steps[rank.rank], axis, _waited_for(steps, rank.rank, others, axis))
+
+
+def _note_late(run: RunProfile, number: int) -> None:
+    """Note, on CPUs, how much of the waits along dp and tp is for a rank that is late."""
+    steps = dict(zip((rank.rank for rank in run.ranks), run.step(number), strict=True))
+    for rank in run.ranks:
+        for axis in ("dp", "tp") if not rank.on_gpu else ():
+            members = rank.about.get("axes", {}).get(axis, {}).get("ranks", [])
+            if len(members) > 1:
+                steps[rank.rank].late[axis] = _waited_for(steps, rank.rank, members, axis)
+
+
+def _waited_for(steps: dict[int, StepTime], rank: int, group: list[int], axis: str) -> int:
+    """Return how long a rank waited in messages along an axis for the last of a group to come."""
+    met = [_meetings(steps[other], axis) for other in group if other in steps]
+    if len({*map(len, met)}) != 1:
+        return 0
+    waited = 0
+    for (_, wait), *all_met in zip(_meetings(steps[rank], axis), *met, strict=True):
+        waited += wait.ns - _waited_after(wait, max(gave for gave, _ in all_met))
+    return waited
 
 
 def _waited_after(region: Region, moment: int) -> int:

@@ -110,6 +110,8 @@ class StepTime:
     """By category; they add up to the step."""
     comm: dict[str, int] = field(default_factory=dict)
     """Exposed, by axis: their sum is parts["comm"]."""
+    late: dict[str, int] = field(default_factory=dict)
+    """Of that, before the last of the group had come to a message: no network's fault."""
     overlapped: dict[str, int] = field(default_factory=dict)
     """Communication, by axis, while something was computed; in no sum."""
     regions: list[Region] = field(default_factory=list)

@@ -92,6 +92,10 @@ class Case:
         """Return how long messages along an axis keep a rank from working, per step."""
         return self.mean(lambda step: step.comm.get(axis, 0))
 
+    def network_ns(self, axis: str) -> float:
+        """Return the same without what they waited for a rank that was late."""
+        return self.mean(lambda step: step.comm.get(axis, 0) - step.late.get(axis, 0))
+
     def reference(self, name: str) -> float:
         """Return a time that the ranks measured, in ns, averaged; 0 where there is none."""
         found = [rank.about.get("reference", {}).get(name, 0.0) for rank in self.ranks]

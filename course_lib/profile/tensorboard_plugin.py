@@ -17,7 +17,9 @@ from typing import Any
 
 import torch_tb_profiler.plugin
 import werkzeug
+from tensorboard.plugins.core import core_plugin
 from torch_tb_profiler.profiler import trace
+from torch_tb_profiler.profiler.diffrun.contract import DiffStats, OpAgg
 from torch_tb_profiler.profiler.loader import RunLoader
 
 STATIC = Path(__file__).parent / "static"
@@ -37,6 +39,20 @@ class LocalProfilerPlugin(torch_tb_profiler.plugin.TorchProfilerPlugin):
         ours = [*SCRIPT_OF, *SCRIPT_OF.values()]
         return super().get_plugin_apps() | {f"/{name}": _serve_file for name in ours}
 
+    def get_diff_status(self, *runs: Any) -> DiffStats:
+        """Give both sides of a comparison the same operators, in the same order.
+
+        The page compares the first of the one with the first of the other, and so on: where one
+        rank runs an operator more, it compared what is not the same, or failed.
+        """
+        stats = super().get_diff_status(*runs)
+        for node in stats.flatten_diff_tree().values():
+            pair = (node.left, node.right)
+            left, right = ({agg.name: agg for agg in side.op_aggs} for side in pair)
+            for side, aggs in zip(pair, (left, right), strict=True):
+                side.op_aggs = [aggs.get(name, OpAgg(name, *[0] * 5)) for name in left | right]
+        return stats
+
 
 class Loader(RunLoader):
     """Reads a run's traces, each in a process of its own; there `_process_data` is called."""
@@ -44,6 +60,14 @@ class Loader(RunLoader):
     def _process_data(self, *args: Any) -> None:
         trace.GlooOpNameSet.extend(_POINT_TO_POINT)
         super()._process_data(*args)
+
+
+class LocalCorePlugin(core_plugin.CorePlugin):
+    """TensorBoard's own page; it asks for its fonts at the host's root, where JupyterLab is."""
+
+    def _serve_index(self, index: bytes, *request: Any) -> Any:
+        serve: Any = super()._serve_index
+        return serve(index.replace(b"url(/", b"url("), *request)
 
 
 def _is_worth_saying(record: logging.LogRecord) -> bool:
@@ -54,6 +78,7 @@ def _is_worth_saying(record: logging.LogRecord) -> bool:
 
 # At import, as the processes that read traces import this module too.
 torch_tb_profiler.plugin.RunLoader = Loader
+core_plugin.CorePlugin = LocalCorePlugin
 logging.getLogger("pytorch_profiler").addFilter(_is_worth_saying)
 
 

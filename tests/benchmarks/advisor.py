@@ -42,7 +42,7 @@ SETTINGS: dict[str, tuple[int, Layout, ModelConfig, int]] = {
     "overlap": (2, Layout(), MODEL, 8),
     "straggler": (2, Layout(), MODEL, 2),
     "stages": (2, Layout(pp=2), DEEP, 1),
-    "micro": (2, Layout(pp=2), DEEP, 2),
+    "micro": (2, Layout(pp=2), small().model, 2),
 }
 """Ranks, layout, model, micro-batch; for all others one rank. An update shows in small batches."""
 

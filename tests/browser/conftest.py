@@ -1,9 +1,15 @@
 """What the tests in a browser share."""
 
 import os
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from slurm_env.config import jupyter_config, jupyterlab_overrides
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +19,33 @@ def shots(tmp_path_factory) -> Path:
     folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def jupyter(tmp_path):
+    """JupyterLab as the class cluster's login node runs it, token abc; gives where it listens."""
+    settings = tmp_path / "jupyter"
+    (settings / "labconfig").mkdir(parents=True)
+    (settings / "labconfig" / "default_setting_overrides.json").write_text(jupyterlab_overrides())
+    (settings / "jupyter_server_config.py").write_text(
+        jupyter_config(
+            port=0, token="abc", workspace=str(tmp_path), start_page="/lab", as_root=True
+        )
+    )
+    log = tmp_path / "jupyter.log"
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab"],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "JUPYTER_CONFIG_DIR": str(settings), "HOME": str(tmp_path)},
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/\S*token", log.read_text())):
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield found[1]
+    finally:
+        server.terminate()
+        server.wait(20)

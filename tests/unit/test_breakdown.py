@@ -218,6 +218,21 @@ def test_a_wait_for_all_stages_is_bubble_until_the_last_has_come(tmp_path):
     assert sum(last.parts.values()) == last.ns
 
 
+def test_a_wait_is_for_a_late_rank_until_the_last_has_come(tmp_path):
+    for rank, start in enumerate((0, 100)):
+        made = [
+            event("ProfilerStep#1", 0, 400),
+            event("reduce", start, 200),
+            event("comm/all_reduce/dp/64", start, 5),
+            event("wait/all_reduce/dp", start + 5, 150 - start),
+        ]
+        path = tmp_path / "profile" / f"rank{rank}.pt.trace.json.gz"
+        write_trace(path, made, rank_about(rank, 2, dp=(rank, [0, 1])))
+    first, last = profile_run(tmp_path).step(1)
+    assert us(first.comm) == {"dp": 155} and us(first.late) == {"dp": 95}
+    assert us(last.comm) == {"dp": 55} and us(last.late) == {}
+
+
 def test_a_clock_that_is_wrong_is_corrected(tmp_path):
     run = pipeline(tmp_path, clock_us=(0.0, 50_000.0))
     assert run.clock_offsets_ns == [0, -50_000_000]
