@@ -246,17 +246,18 @@ def group_slots(slots: Sequence[Slot], bucket_bytes: float, alone: set[str]) -> 
 
 
 @torch.no_grad()
-def sum_gradients(model: nn.Module, mesh: Mesh) -> None:
+def sum_gradients(model: nn.Module, mesh: Mesh, dtype: torch.dtype | None = None) -> None:
     """Replace every gradient (...)+dp by its sum over the dp axis (...), in place.
 
     Args:
         model: every rank holds all parameters, each with its gradient filled in.
         mesh: only its dp axis is used.
+        dtype: in which the gradients travel; left out, their own.
     """
     if mesh.dp.size == 1:
         return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = torch.cat([gradient.flatten() for gradient in gradients]).to(dtype)
     comm.all_reduce(flat, mesh.dp)
     parts = flat.split([gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):

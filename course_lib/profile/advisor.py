@@ -18,7 +18,8 @@ from course_lib.profile.case import Case, Finding, in_ms, is_block
 
 MANY_OPERATORS = 12
 """An MLP calls about three operators, forwards; more than so many are too many."""
-SMALL_MESSAGE_BYTES = 2**18
+BUCKETS_MIB = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
+"""What is advised."""
 TOO_OFTEN = 1.5
 """More than so many times the bytes that are needed: gradients are sent too often."""
 CLEARLY = 1.5
@@ -146,55 +147,55 @@ def loop_over_heads(case: Case) -> Finding | None:
 
 def reduction_per_micro_batch(case: Case) -> Finding | None:
     """Gradients cross the network more often than once a step."""
-    _, sent, needed = case.dp_messages
+    count, sent, needed = case.dp_messages
     if not needed or sent <= TOO_OFTEN * needed:
         return None
+    took = case.dp_network_ns(count, sent)
+    well_done = case.dp_network_ns(count * needed / sent if sent / count > 2**20 else 1, needed)
     return case.finding(
         "reduce",
-        _gain_of_few_messages(case),
+        case.exposed_ns("dp") * (1 - well_done / took if took else 0),
         f"dp sends {sent / 1e6:.2f} MB a step where {needed / 1e6:.2f} MB would do: gradients are "
-        f"summed over the ranks {sent / needed:.0f} times",
+        f"summed over the ranks {sent / needed:.0f} times, in {count:.0f} messages",
         "add up the micro-batches' gradients first and all-reduce once, in the last backward "
         "(DDP: no_sync())",
     )
 
 
-def small_buckets(case: Case) -> Finding | None:
-    """Gradients travel in many small messages."""
+def bucket_size(case: Case) -> Finding | None:
+    """Gradients travel in messages so small that they cost their latency, or so large that the
+    last of them has nothing left to hide behind.
+    """
     count, sent, needed = case.dp_messages
-    if not sent or count < 4 * _few_messages(case) or sent / count > SMALL_MESSAGE_BYTES:
+    if not sent or sent > TOO_OFTEN * needed or case.layout.zero >= 2 or _sent_late(case):
         return None
-    if sent > TOO_OFTEN * needed:
-        return None  # they are sent too often, which is said already
+    best, best_mib = _best_count(case)
+    now, then = case.dp_sums_ns(count), case.dp_sums_ns(best)
+    # The trial lacks what the trainer does for each message, the other guess what hides them.
+    latency = 1 - case.dp_network_ns(best, needed) / (case.dp_network_ns(count, needed) or 1)
+    exposed = case.exposed_ns("dp")
     return case.finding(
         "bucket",
-        _gain_of_few_messages(case),
-        f"dp sends {count:.0f} messages a step of {sent / count / 1e3:.1f} kB on average: each "
-        "costs its latency",
-        "let gradients travel together: --train.bucket-mib 4 or more",
+        min(exposed, max(now - then, exposed * latency)),
+        f"dp sends {count:.0f} messages a step of {sent / count / 1e3:.1f} kB on average; a "
+        f"backward pass with so many took {in_ms(now)} when that was tried, one with {best} "
+        f"{in_ms(then)}",
+        f"let gradients travel in about {best} messages: --train.bucket-mib {best_mib:g}",
     )
 
 
 def no_overlap(case: Case) -> Finding | None:
     """Gradients are sent when there is nothing left to compute."""
-    sums = ("all_reduce", "reduce_scatter")
-    posted = [
-        m.phase
-        for rank in case.ranks
-        for step in rank.steps
-        for m in step.messages
-        if m.axis == "dp" and m.operation in sums
-    ]
-    if not posted or "backward" in posted:
+    if not _sent_late(case):
         return None
-    exposed = case.network_ns("dp")
-    last = case.mean(lambda step: max(r.ns for r in step.regions if r.words[0] == "backward"))
+    best, _ = _best_count(case)
+    exposed, then = case.network_ns("dp"), case.dp_sums_ns(best)
     return case.finding(
         "overlap",
-        min(exposed, last),
+        min(exposed, case.dp_sums_ns(1) - then),
         f"all gradients are sent after backward: {in_ms(exposed)} a step with nothing to compute",
-        "send each bucket as soon as its gradients are there, while backward goes on (leave "
-        "reduce= out; DDP does it by itself)",
+        f"send each bucket as soon as its gradients are there, while backward goes on (leave "
+        f"reduce= out; DDP does it by itself), in about {best} messages",
     )
 
 
@@ -320,6 +321,8 @@ def slow_network(case: Case) -> Finding | None:
     wide = case.run.train.grad_dtype == "float32" and axis == "dp"
     if exposed < 0.3 * case.step_ns or not sent:
         return None
+    if axis == "dp" and any(rule(case) for rule in BY_GRADIENTS):
+        return None
     return case.finding(
         "network",
         exposed / 2,
@@ -333,6 +336,8 @@ def slow_network(case: Case) -> Finding | None:
     )
 
 
+BY_GRADIENTS = (reduction_per_micro_batch, bucket_size, no_overlap)
+"""What may be wrong with how gradients are sent, whatever the network."""
 RULES: tuple[Callable[[Case], Finding | None], ...] = (
     loader,
     float32,
@@ -341,9 +346,7 @@ RULES: tuple[Callable[[Case], Finding | None], ...] = (
     synchronisation,
     materialised_attention,
     loop_over_heads,
-    reduction_per_micro_batch,
-    small_buckets,
-    no_overlap,
+    *BY_GRADIENTS,
     recomputation,
     off_the_grain,
     uneven_stages,
@@ -367,15 +370,21 @@ def _attention(case: Case, name: str, evidence: str, change: str) -> Finding | N
     )
 
 
-def _few_messages(case: Case) -> float:
-    """Return in how many messages the gradients could cross, at 4 MiB each."""
-    needed = case.dp_messages[2]
-    passes = max(1, case.micro_batches if case.layout.zero >= 2 else 1)
-    return passes * max(1, -(-needed // (passes * 4 * 2**20)))
+def _best_count(case: Case) -> tuple[int, float]:
+    """Return in how many messages gradients are summed fastest, and their size in MiB."""
+    numbers = case.ranks[0].about.get("reference", {}).get("gradients", 1)
+    counts = {mib: -(-4 * numbers // int(mib * 2**20)) for mib in BUCKETS_MIB}
+    mib = min(counts, key=lambda mib: case.dp_sums_ns(counts[mib]))
+    return counts[mib], mib
 
 
-def _gain_of_few_messages(case: Case) -> float:
-    count, sent, needed = case.dp_messages
-    # Small messages cost their latency, large ones their bytes.
-    small = sent / count <= SMALL_MESSAGE_BYTES
-    return case.exposed_ns("dp") * (1 - (_few_messages(case) / count if small else needed / sent))
+def _sent_late(case: Case) -> bool:
+    """Tell whether gradients are summed, and never while backward goes on."""
+    posted = {
+        m.phase
+        for rank in case.ranks
+        for step in rank.steps
+        for m in step.messages
+        if m.axis == "dp" and m.operation in ("all_reduce", "reduce_scatter")
+    }
+    return bool(posted) and "backward" not in posted

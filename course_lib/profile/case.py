@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from course_lib.config import Layout, RunConfig
 from course_lib.layout import micro_batches
 from course_lib.plan.traffic import bytes_per_step
@@ -95,6 +97,27 @@ class Case:
     def network_ns(self, axis: str) -> float:
         """Return the same without what they waited for a rank that was late."""
         return self.mean(lambda step: step.comm.get(axis, 0) - step.late.get(axis, 0))
+
+    def dp_network_ns(self, count: float, num_bytes: float) -> float:
+        """Return what so many all-reduces along dp cost, with so many bytes in all."""
+        return count * self.reference("dp_alpha_s") + num_bytes * self.reference("dp_s_per_byte")
+
+    def dp_sums_ns(self, count: float) -> float:
+        """Return how long a backward pass and the sum of its gradients takes in so many messages.
+
+        The ranks have tried that with some counts, on a part of the gradients if these are many.
+        """
+        tried = self.ranks[0].about.get("reference", {}).get("dp_sums_s", {})
+        counts = sorted(map(int, tried))
+        if not counts:
+            return 0.0
+        scale = 1 / self.ranks[0].about["reference"]["dp_sums_share"]
+        times = [
+            1e9
+            * statistics.fmean(rank.about["reference"]["dp_sums_s"][str(k)] for rank in self.ranks)
+            for k in counts
+        ]
+        return scale * float(np.interp(count / scale, counts, times))
 
     def reference(self, name: str) -> float:
         """Return a time that the ranks measured, in ns, averaged; 0 where there is none."""

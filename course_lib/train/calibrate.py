@@ -110,7 +110,7 @@ def measure(
     say("matrix products and copies")
     together = {
         "barrier": lambda: comm.barrier(mesh.world),
-        "largest": lambda values: _largest(values, mesh),
+        "largest": lambda values: largest(values, mesh),
         "round_s": round_s,
     }
     return Calibration(
@@ -149,14 +149,14 @@ def _measure_collective(
 
         counted = axis.traffic.num_bytes
         call()
-        (sent,) = _largest([axis.traffic.num_bytes - counted], mesh)
+        (sent,) = largest([axis.traffic.num_bytes - counted], mesh)
         calls.append(call)
         bytes_sent.append(int(sent))
     # The largest first, so that small messages do not find a bucket that is full.
     times_s = time_calls(
         calls[::-1],
         barrier=lambda: comm.barrier(mesh.world),
-        largest=lambda values: _largest(values, mesh),
+        largest=lambda values: largest(values, mesh),
         round_s=round_s,
     )[::-1]
     fit = fit_alpha_beta(bytes_sent, times_s)
@@ -175,7 +175,8 @@ def _measure_collective(
     )
 
 
-def _largest(values: list[float], mesh: Mesh) -> list[float]:
+def largest(values: list[float], mesh: Mesh) -> list[float]:
+    """Return each number's maximum over all ranks."""
     tensor = torch.tensor(values, dtype=torch.float64, device=mesh.device)
     return comm.all_reduce(tensor, mesh.world, maximum=True).tolist()
 

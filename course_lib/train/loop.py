@@ -111,9 +111,9 @@ def train_on(mesh: Mesh, run_dir: Path, *, stop: StopRequest | None = None, **se
             model = GPT(run.model)
         if planted:
             log.say(f"slowed down on purpose: {', '.join(planted)}")
-            seams.setdefault("reduce", reduce_instead(planted))
+            seams.setdefault("reduce", reduce_instead(run))
         parallel = parallelize(model, run, mesh, attention=attention, **seams)
-        plant(parallel, planted)
+        plant(parallel)
         optimizer = build_optimizer(parallel, run.train, fused="optimizer" not in planted)
         start, extra = _resume(run_dir, parallel, optimizer, log)
         info = describe_run(run, mesh, data_folder, log)

@@ -8,6 +8,7 @@ a piece; none of this is reached while `slow` is empty. The names are in config.
 import dataclasses
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from course_lib.model.gpt import MLP, Attention, Block
 from course_lib.parallel import comm
 from course_lib.parallel.data import sum_gradients
 from course_lib.parallel.mesh import Mesh
-from course_lib.parallel.parallelize import ParallelModel
+from course_lib.parallel.parallelize import DTYPES, ParallelModel
 from course_lib.profile.regions import named
 
 DISK_S = 0.005
@@ -68,16 +69,19 @@ def slowed_model(run: RunConfig) -> ModelConfig:
     return dataclasses.replace(run.model, d_ff=run.model.mlp_size - 1)
 
 
-def reduce_instead(names: tuple[str, ...]) -> Callable[[nn.Module, Mesh], None] | None:
+def reduce_instead(run: RunConfig) -> Callable[[nn.Module, Mesh], None] | None:
     """Return what sums the gradients over dp, if that is planted."""
+    names = planted_bottlenecks(run.train.slow)
     if "reduce" in names:
         return lambda module, mesh: None  # each gradient was summed when it came
-    return sum_gradients if "overlap" in names else None
+    dtype = DTYPES[run.train.grad_dtype]
+    return partial(sum_gradients, dtype=dtype) if "overlap" in names else None
 
 
-def plant(parallel: ParallelModel, names: tuple[str, ...]) -> None:
+def plant(parallel: ParallelModel) -> None:
     """Replace pieces of a model by slower ones, in place."""
-    mesh = parallel.mesh
+    mesh, names = parallel.mesh, planted_bottlenecks(parallel.run.train.slow)
+    dtype = DTYPES[parallel.run.train.grad_dtype]
     for module in parallel.module.modules():
         if isinstance(module, Attention) and "attention" in names:
             module.core = named(_step_by_step, "layer", "core")
@@ -93,7 +97,9 @@ def plant(parallel: ParallelModel, names: tuple[str, ...]) -> None:
             parameter.register_hook(_check)
         if "reduce" in names and mesh.dp.size > 1:
             parameter.register_hook(
-                lambda gradient: comm.all_reduce(gradient.contiguous().clone(), mesh.dp)
+                lambda gradient: comm.all_reduce(
+                    gradient.contiguous().to(dtype, copy=True), mesh.dp
+                ).to(gradient.dtype)
             )
 
 

@@ -16,6 +16,7 @@ from tests.unit.traces import event, op, rank_about, write_trace
 
 MS = 1_000_000
 STEP = 100 * MS
+NEEDED = 171_520  # what dp2 sends of tiny: 42,880 numbers of 4 bytes, there and back, half of each
 CATEGORIES = ("compute", "comm", "bubble", "optimizer", "data", "checkpoint", "validate", "idle")
 REFERENCE = {
     "attention_s": 0.001,
@@ -25,6 +26,11 @@ REFERENCE = {
     "adamw_s_per_number": 1e-9,
     "matmul_flops_per_s": {"float32": 1e11},
     "copy_bytes_per_s": 1e10,
+    "dp_alpha_s": 0.0005,
+    "dp_s_per_byte": 1e-3 / NEEDED,
+    "dp_sums_s": {"1": 0.020, "2": 0.004, "16": 0.018, "32": 0.030},
+    "dp_sums_share": 1.0,
+    "gradients": 2**20,
 }
 
 
@@ -116,7 +122,6 @@ def all_reduces(count: int, num_bytes: int, phase: str = "backward") -> list[Mes
 
 
 MLP = [region("layer/blocks.0.mlp", 5 * MS)] * 4
-NEEDED = 171_520  # what dp2 sends of tiny: 42,880 numbers of 4 bytes, there and back, half of each
 STAGES = [
     *[region(f"layer/blocks.{n}", 4 * MS) for n in range(3)],
     *[region(f"layer/blocks.{n}.mlp", 2 * MS) for n in range(3)],
@@ -173,12 +178,12 @@ def stage_work(rank):
         ),
         (
             "bucket",
-            19,
+            17,
             made(tiny(), ranks=2, comm={"dp": 20 * MS}, messages=all_reduces(20, NEEDED // 20)),
         ),
         (
             "overlap",
-            15,
+            16,
             made(
                 tiny(),
                 ranks=2,
@@ -245,6 +250,18 @@ def test_a_rule_speaks_where_it_should(name, promised_ms, profile):
     if promised_ms is not None:
         assert findings[0].gain_ns / MS == pytest.approx(promised_ms)
         assert findings[0].gain_percent == pytest.approx(promised_ms)
+
+
+def test_buckets_may_be_too_large():
+    profile = made(
+        tiny(),
+        ranks=2,
+        comm={"dp": 29 * MS},
+        messages=all_reduces(1, NEEDED),
+    )
+    (finding,) = advise(profile)
+    assert finding.name == "bucket" and "--train.bucket-mib 2" in finding.change
+    assert finding.gain_ns == pytest.approx(16 * MS)
 
 
 def test_there_is_a_test_for_every_rule():
