@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from course_lib.layout import check_layout
 from course_lib.profile.across import RunProfile
-from course_lib.profile.case import Case, Finding, in_ms, is_block
+from course_lib.profile.case import Case, Finding, in_ms
 
 MANY_OPERATORS = 12
 """An MLP calls about three operators, forwards; more than so many are too many."""
@@ -73,7 +73,11 @@ def float32(case: Case) -> Finding | None:
 
 def optimizer(case: Case) -> Finding | None:
     """The update takes much longer than a fused one."""
-    took = case.worst(lambda step: step.parts["optimizer"])
+    # Without the copies of new weights to the model, which stay.
+    copies = case.per_step(
+        lambda row: row.own_ns if row.phase == "optimizer" and row.name == "aten::copy_" else 0
+    )
+    took = case.worst(lambda step: step.parts["optimizer"]) - copies
     fused = any("fused_adam" in row.name for rank in case.ranks for row in rank.operators)
     numbers = statistics.fmean(rank.about.get("numbers", 0) for rank in case.ranks)
     if fused or not numbers:
@@ -237,16 +241,12 @@ def uneven_stages(case: Case) -> Finding | None:
     fewest = -(-case.run.model.num_layers // case.layout.pp)
     if layers <= fewest:
         return None
-    # What the stage would do with as many layers as an even cut gives it.
-    longest = case.ranks[max(range(len(work)), key=work.__getitem__)]
-    forward = statistics.fmean(
-        sum(r.ns for r in step.regions if is_block(r.words)) for step in longest.steps
-    )
-    per_layer = forward / max(1, layers)
-    # Backward takes twice as long as forward.
+    # What each would do with an even cut; backward takes twice as long as forward.
+    per_layer = 3 * max(zip(work, case.forward_ns_per_block, strict=True))[1]
+    even = case.run.model.num_layers / case.layout.pp
     return case.finding(
         "stages",
-        3 * per_layer * (layers - fewest),
+        slowest - max(of + per_layer * (even - has) for of, has in stages),
         f"the slowest pipeline stage has {layers} of {case.run.model.num_layers} layers and works "
         f"{in_ms(slowest)}, the fastest {in_ms(min(stages)[0])}",
         f"give no stage more than {fewest} layers (--layout.stage-layers, or leave it out)",
@@ -294,10 +294,14 @@ def straggler(case: Case) -> Finding | None:
     work = case.work_by_rank
     slow = max(range(len(work)), key=work.__getitem__)
     same = next(of for of in case.ranks_by_stage if slow in of)
-    others = [work[r] for r in same if r != slow] or [w for r, w in enumerate(work) if r != slow]
-    blocks = case.blocks
-    if not others or len(same) == 1 and blocks[slow] > min(blocks):
-        return None  # it has more layers
+    others = [work[r] for r in same if r != slow]
+    if not others:  # no rank has the same to do, but all have blocks
+        per_block = case.forward_ns_per_block
+        slow = max(range(len(work)), key=per_block.__getitem__)
+        usual = statistics.median(per_block[:slow] + per_block[slow + 1 :])
+        if not usual:
+            return None
+        others = [work[slow] * usual / per_block[slow]]
     excess = work[slow] - statistics.median(others)
     if excess < 0.25 * statistics.median(others):
         return None
@@ -305,7 +309,7 @@ def straggler(case: Case) -> Finding | None:
     return case.finding(
         "straggler",
         excess,
-        f"rank {rank.rank} on {rank.host} works {in_ms(work[slow])} a step, the others "
+        f"rank {rank.rank} on {rank.host} works {in_ms(work[slow])} a step, others would take "
         f"{in_ms(statistics.median(others))}: they wait for it",
         f"look at {rank.host}: other programs, heat, a slower processor; leave the node out with "
         "--exclude, or give that rank less to do",

@@ -82,6 +82,17 @@ class Case:
             for rank in self.ranks
         ]
 
+    @cached_property
+    def forward_ns_per_block(self) -> list[float]:
+        """How long a block computes forwards on each rank, per step."""
+        return [
+            statistics.fmean(
+                sum(r.ns for r in step.regions if is_block(r.words)) for step in rank.steps
+            )
+            / max(1, blocks)
+            for rank, blocks in zip(self.ranks, self.blocks, strict=True)
+        ]
+
     def mean(self, value: Callable[[StepTime], float]) -> float:
         """Return a number of the steps: the median over steps, averaged over the ranks."""
         return self.profile.mean_ns(value)
