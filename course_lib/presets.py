@@ -39,7 +39,6 @@ def nano() -> RunConfig:
             # Small, because a model this small learns more from many steps than from large ones.
             global_batch=16,
             micro_batch=2,
-            bucket_mib=1.0,  # it has 4 MiB of gradients: in one message they could hide nowhere
             lr=3e-3,
             warmup_steps=40,
             val_every=90,
