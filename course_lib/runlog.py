@@ -5,6 +5,7 @@
     result.json     written last: it is complete  failed/        one file per failed rank
     checkpoints/    to go on from (checkpoint.py) earlier_attempts/  if the run was started again
     tensorboard/    the same metrics for TensorBoard
+    receipt.json    what ran where and how it ended, for graders (train/receipt.py)
 
 Readers may look at any moment, also while a node dies. So whole files appear under their name by
 a rename, which is atomic, and metrics.jsonl grows by whole lines of which only the last can be
@@ -12,6 +13,8 @@ half there. Only rank 0 writes, except into `failed/`. Left out on purpose: torc
 """
 
 import contextlib
+import dataclasses
+import hashlib
 import json
 import os
 import socket
@@ -76,6 +79,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically (see `write_text`)."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, however its text is indented and its keys are ordered."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def config_digest(run: RunConfig) -> str:
+    """Return the SHA-256 of a configuration."""
+    return digest(dataclasses.asdict(run))
 
 
 def host_name() -> str:
@@ -170,18 +184,23 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
+def error_line(error: BaseException) -> str:
+    """Return an exception's name and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+
+
 def write_failure(run_dir: Path, rank: int, error: BaseException) -> None:
     """Write failed/rank_<R>.json, so that the first rank to fail can be found among many."""
     folder = Path(run_dir) / "failed"
     folder.mkdir(parents=True, exist_ok=True)
-    lines = str(error).strip().splitlines()
     write_json(
         folder / f"rank_{rank}.json",
         {
             "rank": rank,
             "host": host_name(),
             "time_s": time.time(),
-            "error": type(error).__name__ + (f": {lines[0]}" if lines else ""),
+            "error": error_line(error),
             "traceback": "".join(traceback.format_exception(error)),
         },
     )
@@ -216,7 +235,7 @@ def set_aside_earlier_attempt(run_dir: Path, resumed_step: int = 0) -> None:
     """
     run_dir = Path(run_dir)
     kept = [record for record in read_metrics(run_dir) if record["step"] <= resumed_step]
-    left = [run_dir / name for name in ("metrics.jsonl", "failed", "run_info.json")]
+    left = [run_dir / name for name in ("metrics.jsonl", "failed", "run_info.json", "receipt.json")]
     left = [path for path in left if path.exists()]
     if left:
         attempts = run_dir / "earlier_attempts"

@@ -135,8 +135,13 @@ class Job:
         return self.run_dir / f"slurm-{self.job_id}.out"
 
 
-def run_command(argv: list[str], *, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
-    """Run one of SLURM's commands and return what it printed.
+def run_command(
+    argv: list[str],
+    *,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    environment: dict[str, str] | None = None,
+) -> str:
+    """Run one of SLURM's commands, with `environment` added to ours, and return what it printed.
 
     Raises:
         SlurmError: it isn't installed, has no answer within `timeout_s` seconds, or can't reach the
@@ -144,7 +149,13 @@ def run_command(argv: list[str], *, timeout_s: float = COMMAND_TIMEOUT_S) -> str
         CommandFailed: it answered with an error; `stderr` has SLURM's words.
     """
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s)
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=os.environ | (environment or {}),
+        )
     except FileNotFoundError as error:
         raise SlurmError(
             f"no SLURM here: the command {argv[0]} is not on PATH. Start the class cluster with "

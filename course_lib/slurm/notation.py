@@ -1,8 +1,9 @@
-"""Read and write the times and sizes that SLURM prints.
+"""Read and write the times, sizes and lists of nodes that SLURM prints.
 
 SLURM writes one duration in many ways: `5` is minutes in `--time`, `05:00.123` is minutes and
 seconds in sacct, `1-02:03:04` has days in front. Sizes come as `500M`, `1.5G` or plain bytes.
-Everything leaves this file in seconds or bytes, so that nobody else has to know.
+A list of nodes is `node[1-3,7]`. Everything leaves this file in seconds, bytes or names, so that
+nobody else has to know.
 
 Source: the time formats in the manual pages sbatch(1) (`--time`) and sacct(1) (`TotalCPU`).
 """
@@ -76,3 +77,25 @@ def format_size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.2f} GiB"
+
+
+def expand_nodes(text: str) -> list[str]:
+    """Return the names in a list of nodes such as `head,node[1-3,7]` or `rack[01-02]n1`.
+
+    `None assigned`, which sacct writes of a job that never ran, has none.
+    """
+    if text in ("", "None assigned"):
+        return []
+    names = []
+    for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        before, bracket, rest = part.partition("[")
+        if not bracket:
+            names.append(part)
+            continue
+        numbers, _, after = rest.partition("]")
+        for span in numbers.split(","):
+            first, _, last = span.partition("-")
+            # Zeros in front belong to the name: node[08-10] is node08 node09 node10.
+            inner = [str(n).zfill(len(first)) for n in range(int(first), int(last or first) + 1)]
+            names += [name for number in inner for name in expand_nodes(f"{before}{number}{after}")]
+    return names

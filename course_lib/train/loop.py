@@ -44,6 +44,7 @@ from course_lib.train.memory_step import memory_step, named_layers
 from course_lib.train.optim import build_optimizer, learning_rate, set_learning_rate
 from course_lib.train.precision import LossScale
 from course_lib.train.prepare import choose_attention, describe_run, open_windows, shared_data
+from course_lib.train.receipt import receipt_left
 from course_lib.train.reference import measure_references
 from course_lib.train.sample import generate, load_model
 from course_lib.train.slow import load_when_needed, plant, reduce_instead, slowed
@@ -59,7 +60,7 @@ def train(run_dir: Path) -> None:
     """Train what run_dir/config.json says, on the ranks torchrun started or in this process alone.
 
     Leaves run_info.json, metrics.jsonl, checkpoints/, tokenizer.json and result.json in the run
-    folder; after an exception failed/rank_<R>.json instead of a result.
+    folder; after an exception failed/rank_<R>.json instead of a result; receipt.json either way.
 
     Raises:
         ValueError: the configuration does not fit the ranks or the data, or the run is finished.
@@ -73,17 +74,18 @@ def train(run_dir: Path) -> None:
         if rank == 0:
             set_aside_earlier_attempt(run_dir, _resumable_step(run_dir))
         run = read_config(run_dir)
-        check_layout(run, int(os.environ.get("WORLD_SIZE", "1")))
-        set_threads()
-        keep_freed_memory()
-        config = run.train
-        with connected(
-            layout=run.layout,
-            device=config.device,
-            backend=config.backend,
-            timeout_s=config.timeout_s,
-        ) as mesh:
-            train_on(mesh, run_dir, stop=stop)
+        with receipt_left(run_dir, run, rank):
+            check_layout(run, int(os.environ.get("WORLD_SIZE", "1")))
+            set_threads()
+            keep_freed_memory()
+            config = run.train
+            with connected(
+                layout=run.layout,
+                device=config.device,
+                backend=config.backend,
+                timeout_s=config.timeout_s,
+            ) as mesh:
+                train_on(mesh, run_dir, stop=stop)
 
 
 def train_on(mesh: Mesh, run_dir: Path, *, stop: StopRequest | None = None, **seams: Any) -> None:
