@@ -1,0 +1,1 @@
+"""Judging a learner's work: what tests, labs and grading share."""
