@@ -47,6 +47,7 @@ _MEANING = {
     "run_info.json": "which rank ran on which node",
     "metrics.jsonl": "one line for each step: loss, speed, bytes sent ...",
     "result.json": "the outcome; it is written last",
+    "receipt.json": "what ran where and how it ended, for graders",
     "tokenizer.json": "how text becomes tokens",
     "checkpoints": "weights and optimizer state, to go on from",
     "tensorboard": "the metrics for TensorBoard",

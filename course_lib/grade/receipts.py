@@ -41,7 +41,7 @@ Measured on tiny and nano in four layouts: 2e-8 in float32 and 1e-5 in bf16; ano
 3e-4 or more."""
 CLOCKS_APART_S = 30.0
 """So far a node's clock may be from SLURM's."""
-SUBMIT_AGAIN = "submit the run again and hand in the new run folder as the trainer leaves it"
+SUBMIT_AGAIN = "submit the run again and hand in its new folder, unchanged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,8 +268,8 @@ def _check_losses(receipt: dict[str, Any], run_dir: Path) -> list[str]:
     reasons = []
     for name, position in (("first", 0), ("last", -1)):
         said = receipt[f"{name}_loss"]
-        noted = losses[position] if losses else {}
-        if said != ({key: noted.get(key) for key in said} if said and noted else None):
+        noted = {key: losses[position].get(key) for key in ("step", "loss")} if losses else None
+        if said != noted:
             reasons.append(
                 f"The receipt's {name} loss is {_words(said)}, but metrics.jsonl has "
                 f"{_words(noted)}: one of the two was edited; {SUBMIT_AGAIN}"
@@ -278,7 +278,7 @@ def _check_losses(receipt: dict[str, Any], run_dir: Path) -> list[str]:
 
 
 def _words(loss: dict[str, Any] | None) -> str:
-    return f"{loss.get('loss')} at step {loss.get('step')}" if loss else "none"
+    return f"{loss['loss']} at step {loss['step']}" if loss else "none"
 
 
 def _check_job(job: JobRecord, *, user: str, since_s: float, folder: Path) -> list[str]:

@@ -144,6 +144,10 @@ def attempts(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "earlier_attempts").glob("*"), key=lambda path: int(path.name))
 
 
+def exit_cause(folder: Path) -> str:
+    return json.loads((folder / "receipt.json").read_text())["exit_cause"]
+
+
 def saved_steps(run_dir: Path) -> list[int]:
     return sorted(int(path.name[5:]) for path in (run_dir / "checkpoints").glob("step_*"))
 
@@ -318,6 +322,8 @@ def test_the_time_limit_comes_near(stories, undisturbed) -> None:
     # It was told, saved at once though no checkpoint was due, and lost not one step.
     assert result["resumed_from_step"] == last_step(first)
     assert not (first / "failed").exists()
+    assert exit_cause(first).startswith("stopped: SIGUSR1: time nearly over; step")
+    assert exit_cause(story.run_dir) == "finished"
     saved = story.run_dir / "checkpoints" / f"step_{last_step(first)}"
     assert len(list(saved.glob("rank_*.safetensors"))) == 4
     assert curve(story.run_dir) == undisturbed["tp x pp"]

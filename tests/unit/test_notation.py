@@ -3,6 +3,7 @@
 import pytest
 
 from course_lib.slurm.notation import (
+    expand_nodes,
     format_duration,
     format_size,
     parse_duration_s,
@@ -77,3 +78,18 @@ def test_sizes_for_people():
         "1000 MiB",
         "1.50 GiB",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("node7", "node7"),
+        ("head,node[1-3,7]", "head node1 node2 node3 node7"),
+        ("gpu[08-10]", "gpu08 gpu09 gpu10"),
+        ("rack[1-2]n[1,3],tail", "rack1n1 rack1n3 rack2n1 rack2n3 tail"),
+        ("None assigned", ""),
+        ("", ""),
+    ],
+)
+def test_lists_of_nodes(text, names):
+    assert expand_nodes(text) == names.split()

@@ -184,6 +184,26 @@ def written_by_hand(case: Case) -> None:
     case.receipt = {"job_id": str(JOB), "user": USER, "first_loss": 6.2, "last_loss": 1.0}
 
 
+def job_still_running(case: Case) -> None:
+    case.rows["job"] |= {"State": "RUNNING", "End": "Unknown"}
+
+
+def not_started_by_srun(case: Case) -> None:
+    del case.rows["step"]
+
+
+def another_layout(case: Case) -> None:
+    case.receipt["layout"]["zero"] = 1
+
+
+def no_losses(case: Case) -> None:
+    case.receipt |= {"first_loss": None, "last_loss": None}
+
+
+def a_rank_too_many(case: Case) -> None:
+    case.receipt["nodes"].append("node1")
+
+
 def made_up_after_the_end(case: Case) -> None:
     """The writer knows every rule but can have no seal: the job is over."""
     case.receipt["code"]["dirty"] = not case.receipt["code"]["dirty"]
@@ -223,6 +243,16 @@ FORGERIES: dict[Callable[[Case], None], tuple[str, ...]] = {
     missing_job: ("SLURM knows no job 7",),
     clock_set_back: ("but SLURM's clock says that job 7", "not the one that job 7 sealed"),
     written_by_hand: ("was not written by the trainer: step_id, nodes, .* missing",),
+    job_still_running: (r"Job 7 has not ended \(RUNNING\): wait for it",),
+    not_started_by_srun: ("SLURM knows no step 0 of job 7",),
+    another_layout: ("layout is not that of config.json", "not the one that job 7 sealed"),
+    no_losses: (
+        "has no loss of step 1",
+        "first loss is none, but metrics.jsonl has 6",
+        "last loss is none, but metrics.jsonl has",
+        "not the one that job 7 sealed",
+    ),
+    a_rank_too_many: ("names a node for 5 ranks but claims 4", "not the one that job 7 sealed"),
     made_up_after_the_end: ("not the one that job 7 sealed",),
 }
 

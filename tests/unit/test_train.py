@@ -179,6 +179,8 @@ def test_sigterm_leaves_whole_files_and_a_record(small_corpus: Path) -> None:
     assert not any(".tmp" in path.name for path in run_dir.rglob("*"))
     assert read_failures(run_dir)[0]["error"].startswith("Stopped: SIGTERM")
     assert "is saved, a new start goes on from there" in read_failures(run_dir)[0]["error"]
+    receipt = json.loads((run_dir / "receipt.json").read_text())
+    assert receipt["exit_cause"].startswith("stopped: SIGTERM")
     assert read_result(run_dir) is None
     (checkpoint,) = (run_dir / "checkpoints").iterdir()
     last = [record["step"] for record in read_metrics(run_dir) if "loss" in record][-1]
