@@ -28,9 +28,10 @@ check: dev        ## format, lint (notebooks too), types, layers
 	@.venv/bin/pyright
 	@.venv/bin/lint-imports
 
-labs: dev         ## build the notebooks from their text and run each on a cluster of its own
+labs: dev         ## build the notebooks from their text, run each on a cluster, say so in FRESHNESS.md
 	@$(python) labs/build.py
 	@$(python) -m pytest tests/labs tests/browser
+	@$(python) labs/freshness.py
 
 bench: dev        ## cluster, trainer, profiler and advisor: ratios to limits, peers and promises
 	@$(python) -m tests.benchmarks.cluster

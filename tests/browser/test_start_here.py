@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from labs.freshness import note_run
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -126,6 +128,7 @@ def test_a_learner_s_first_five_minutes(cluster, page, shots):
     # Cell by cell, as a learner would: a page that ran far ahead takes far cells off the screen.
     sources = [cell["source"] for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]]
     live = next(n for n, text in enumerate(sources) if "end = live_run(job)" in "".join(text))
+    started = time.monotonic()
     page.click(".jp-NotebookPanel .jp-Cell >> nth=0")
     run_cells(page, 4)
     page.wait_for_selector("text=node4", timeout=60_000)
@@ -154,6 +157,7 @@ def test_a_learner_s_first_five_minutes(cluster, page, shots):
     run_cells(page, len(sources) - live - 1 - 3 - 4 - 1)  # all but the last, which is text
     jobs = page.locator("text=Your jobs, newest first")
     jobs.wait_for(timeout=60_000)
+    seconds = time.monotonic() - started
     jobs.scroll_into_view_if_needed()
     page.screenshot(path=shots / "7_jobs.png")
 
@@ -163,3 +167,4 @@ def test_a_learner_s_first_five_minutes(cluster, page, shots):
     assert sorted(set(result["hosts"])) == ["node1", "node2"]
     assert page.locator("[data-mime-type*='error'], [data-mime-type*='stderr']").count() == 0
     assert page.left == [], "the page asked for addresses outside this machine"
+    note_run("start_here", seconds)
