@@ -1,1 +1,1 @@
-"""Judging a learner's work: what tests, labs and grading share."""
+"""What tests, labs and grading share: comparison with one process, checks, predictions."""

@@ -44,11 +44,21 @@ class RanksFailed(RuntimeError):
 
     Attributes:
         errors: one line for every rank that raised an exception, by rank.
+        died: how every rank ended that left neither result nor exception.
+        stopped: where every rank stood, innermost frame first, that was stopped after the limit.
+        values: what the other ranks returned.
     """
 
-    def __init__(self, message: str, errors: dict[int, str]) -> None:
+    def __init__(
+        self,
+        message: str,
+        errors: dict[int, str],
+        died: dict[int, str],
+        stopped: dict[int, list[str]],
+        values: dict[int, Any],
+    ) -> None:
         super().__init__(message)
-        self.errors = errors
+        self.errors, self.died, self.stopped, self.values = errors, died, stopped, values
 
 
 def run_ranks(
@@ -100,9 +110,13 @@ def run_ranks(
         late = _wait(ranks, timeout_s)
         results = [_read_result(folder, child, child.rank in late) for child in ranks]
         if any(result.error for result in results):
+            died = [r for r in results if r.error and not r.raised and not r.stopped]
             raise RanksFailed(
                 _describe(results, folder, timeout_s),
-                {r.rank: r.error for r in results if r.error and r.raised},
+                errors={r.rank: r.error for r in results if r.raised},
+                died={r.rank: r.error for r in died},
+                stopped={r.rank: _frames(_output(folder, r.rank)) for r in results if r.stopped},
+                values={r.rank: r.value for r in results if not r.error},
             )
         for rank in range(n):
             for line in _output(folder, rank):
@@ -302,6 +316,11 @@ def _own_frames(lines: list[str]) -> list[str]:
         if not cutting:
             shown.append(line)
     return shown
+
+
+def _frames(lines: list[str]) -> list[str]:
+    """Return the frames of a stopped rank's stack, which it wrote last."""
+    return [line.strip() for line in _own_frames(lines) if line.startswith('  File "')]
 
 
 def _describe(results: list[_Result], folder: Path, timeout_s: float) -> str:

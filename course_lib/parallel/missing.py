@@ -14,11 +14,23 @@ from datetime import timedelta
 from course_lib.parallel.mesh import Axis
 
 NOTES_S = 3.0
-"""How long to wait for the notes of the others: their limits end at nearly the same time."""
+"""How long to wait for the notes of the others: their limits end at nearly the same time. At most
+half of what a message may take, so that short limits stay short."""
 
 
 class CollectiveTimeout(RuntimeError):
-    """A collective did not end in time; the message names axis, operation, step and the missing."""
+    """A collective did not end in time; the message names axis, operation, step and the missing.
+
+    Attributes:
+        operation: what this rank waited in.
+    """
+
+    def __init__(self, message: str, operation: str) -> None:
+        super().__init__(message, operation)
+        self.message, self.operation = message, operation
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def timed_out(error: Exception) -> bool:
@@ -33,7 +45,7 @@ def explain(axis: Axis, operation: str, error: Exception) -> CollectiveTimeout:
     others = [rank for rank in axis.ranks if rank != axis.ranks[axis.rank]]
     notes = _exchange_notes(axis, operation, others)
     if notes is None:
-        return CollectiveTimeout(f"{where} ({_first_line(error)})")
+        return CollectiveTimeout(f"{where} ({_first_line(error)})", operation)
     absent = [rank for rank in others if rank not in notes]
     here = {"axis": axis.name, "operation": operation, "step": axis.progress.step}
     elsewhere = [
@@ -48,7 +60,7 @@ def explain(axis: Axis, operation: str, error: Exception) -> CollectiveTimeout:
     parts += elsewhere
     if not parts:
         parts.append("all ranks arrived, so the network between them is too slow or cut")
-    return CollectiveTimeout(f"{where}; {'; '.join(parts)}")
+    return CollectiveTimeout(f"{where}; {'; '.join(parts)}", operation)
 
 
 def _exchange_notes(axis: Axis, operation: str, others: list[int]) -> dict[int, dict] | None:
@@ -57,12 +69,14 @@ def _exchange_notes(axis: Axis, operation: str, others: list[int]) -> dict[int, 
     if store is None:
         return None
     note = {"axis": axis.name, "operation": operation, "step": axis.progress.step}
+    limit = axis.progress.timeout
+    notes_s = NOTES_S if limit is None else min(NOTES_S, limit.total_seconds() / 2)
     try:
-        store.set_timeout(timedelta(seconds=NOTES_S))
+        store.set_timeout(timedelta(seconds=notes_s))
         if not axis.progress.reported:
             axis.progress.reported = True
             store.set(f"stuck/{me}", json.dumps(note))
-        end_s = time.monotonic() + NOTES_S
+        end_s = time.monotonic() + notes_s
         missing = list(others)
         while missing and time.monotonic() < end_s:
             missing = [rank for rank in missing if not store.check([f"stuck/{rank}"])]

@@ -8,6 +8,7 @@ import dataclasses
 import torch
 
 from course_lib.config import Layout, RunConfig
+from course_lib.grade.compare import Outcome, errors_of, on_mesh, reference, run_config
 from course_lib.model.gpt import GPT
 from course_lib.parallel.mesh import Mesh, build_mesh
 from course_lib.parallel.parallelize import parallelize
@@ -17,7 +18,6 @@ from course_lib.profile.memory import LiveBytes
 from course_lib.train.optim import build_optimizer
 from course_lib.train.precision import LossScale
 from course_lib.train.step import StepResult, train_step
-from tests.parity.single_process import Outcome, errors_of, on_mesh, reference, run_config
 
 
 def mesh_of(device: str) -> Mesh:

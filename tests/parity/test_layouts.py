@@ -6,13 +6,13 @@ So does every layout with a learner's own piece in one of its seams.
 import pytest
 
 from course_lib.config import Layout
+from course_lib.grade.compare import RTOL, reference, run_config, worst_error
 from course_lib.parallel import comm
 from course_lib.parallel.data import sum_gradients
 from course_lib.parallel.launch import RanksFailed
 from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.schedule import Op, Schedule
 from tests.parity.layouts import CASES, Case, case
-from tests.parity.single_process import RTOL, reference, run_config, worst_error
 
 TITLE = "every layout against one process: largest relative error"
 

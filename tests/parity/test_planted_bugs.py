@@ -15,6 +15,8 @@ import pytest
 import torch
 from torch import nn
 
+from course_lib.grade import compare
+from course_lib.grade.compare import RTOL, run_config, worst_error
 from course_lib.layout import padded_vocab_size
 from course_lib.model.gpt import Positions
 from course_lib.model.product import weight_gradient
@@ -22,9 +24,7 @@ from course_lib.parallel import comm, data, parallelize, pipeline, tensor, zero
 from course_lib.parallel.data import sum_gradients
 from course_lib.parallel.launch import RanksFailed
 from course_lib.parallel.mesh import Mesh
-from tests.parity import single_process
 from tests.parity.layouts import case
-from tests.parity.single_process import RTOL, run_config, worst_error
 
 OBVIOUS = 1e-3
 
@@ -111,25 +111,25 @@ def summed_over_the_world(model: nn.Module, mesh: Mesh) -> None:
 @planted("dp4")
 def same_share_on_every_rank(mesh: Mesh):
     """Every dp rank reads the first share of the batch."""
-    share = single_process.share
-    return patch.object(single_process, "share", lambda indices, dp, rank: share(indices, dp, 0))
+    share = compare.share
+    return patch.object(compare, "share", lambda indices, dp, rank: share(indices, dp, 0))
 
 
 @planted("tp2 x dp2")
 def share_by_global_rank(mesh: Mesh):
     """The ranks of a tp group read different sequences."""
-    share = single_process.share
+    share = compare.share
     return patch.object(
-        single_process, "share", lambda indices, dp, rank: share(indices, dp, mesh.rank % dp)
+        compare, "share", lambda indices, dp, rank: share(indices, dp, mesh.rank % dp)
     )
 
 
 @planted("dp2", "tp2")
 def initial_weights_by_rank(mesh: Mesh):
     """Every rank seeds its weights differently."""
-    fill = single_process.init_weights
+    fill = compare.init_weights
     return patch.object(
-        single_process,
+        compare,
         "init_weights",
         lambda model, config, seed: fill(model, config, seed + mesh.rank),
     )

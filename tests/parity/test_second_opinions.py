@@ -23,11 +23,7 @@ from torch.distributed.tensor.parallel import (
 from torch.nn.parallel import DistributedDataParallel
 
 from course_lib.config import RunConfig
-from course_lib.model.gpt import GPT
-from course_lib.parallel.launch import run_ranks
-from course_lib.parallel.mesh import Mesh
-from tests.parity.layouts import case
-from tests.parity.single_process import (
+from course_lib.grade.compare import (
     RTOL,
     batch_of,
     build_model,
@@ -36,6 +32,10 @@ from tests.parity.single_process import (
     run_config,
     windows,
 )
+from course_lib.model.gpt import GPT
+from course_lib.parallel.launch import run_ranks
+from course_lib.parallel.mesh import Mesh
+from tests.parity.layouts import case
 
 
 def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from course_lib.config import Layout, RunConfig
+from course_lib.grade.compare import batch_of, build_model, run_config, windows
 from course_lib.layout import check_layout, micro_batches
 from course_lib.parallel import comm
 from course_lib.parallel.launch import run_ranks
@@ -15,7 +16,6 @@ from course_lib.parallel.parallelize import parallelize
 from course_lib.plan.traffic import bytes_per_step
 from course_lib.train.step import train_step
 from tests.parity.layouts import CASES, Case, case
-from tests.parity.single_process import batch_of, build_model, run_config, windows
 
 
 def one_step(mesh: Mesh, run: RunConfig) -> dict[str, int]:

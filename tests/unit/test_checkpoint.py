@@ -19,12 +19,12 @@ from course_lib.checkpoint import (
     take_snapshot,
 )
 from course_lib.config import RunConfig
+from course_lib.grade.compare import build_model, run_config
 from course_lib.parallel.launch import RanksFailed, run_ranks
 from course_lib.parallel.mesh import build_mesh
 from course_lib.parallel.parallelize import parallelize
 from course_lib.runlog import create_run_dir
 from course_lib.train.optim import build_optimizer
-from tests.parity.single_process import build_model, run_config
 
 RUN = run_config()
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from course_lib.config import Layout, ModelConfig, RunConfig, TrainConfig
+from course_lib.grade.compare import run_config
 from course_lib.model.gpt import GPT
 from course_lib.model.product import cpu_multiplies_bf16
 from course_lib.parallel import parallelize as parallelize_file
@@ -24,7 +25,6 @@ from course_lib.profile.memory import LiveBytes
 from course_lib.train.optim import build_optimizer
 from course_lib.train.step import train_step
 from tests.parity.layouts import case
-from tests.parity.single_process import run_config
 
 KB = 1000 * 4
 """A thousand float32."""

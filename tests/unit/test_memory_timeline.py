@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from course_lib.config import Layout, RunConfig
+from course_lib.grade.compare import run_config, windows
 from course_lib.model.gpt import GPT
 from course_lib.parallel.launch import run_ranks
 from course_lib.parallel.mesh import Mesh, build_mesh
@@ -36,7 +37,6 @@ from course_lib.train.memory_step import memory_step
 from course_lib.train.optim import build_optimizer
 from course_lib.train.step import StepResult, train_step
 from tests.parity.layouts import case
-from tests.parity.single_process import run_config, windows
 from tests.unit.test_memory import DEEP, LAYOUTS, WIDE, a_run
 
 KB = 1000 * 4

@@ -14,13 +14,13 @@ import torch
 
 from course_lib.checkpoint import CheckpointWriter, last_checkpoint, load_checkpoint, take_snapshot
 from course_lib.config import Layout, RunConfig
+from course_lib.grade.compare import batch_of, build_model, run_config, windows
 from course_lib.parallel.launch import run_ranks
 from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.parallelize import ParallelModel, parallelize
 from course_lib.runlog import create_run_dir
 from course_lib.train.optim import build_optimizer
 from course_lib.train.step import train_step
-from tests.parity.single_process import batch_of, build_model, run_config, windows
 
 LAYOUTS = {
     "one": (1, Layout()),

@@ -1,8 +1,10 @@
-"""The reference of the parity tests: one process, one batch, no code of course_lib/parallel.
+"""A layout compared with one process in float64: by the parity tests, by labs and by grading.
 
-Loss, gradients, their norm and the parameters after three SGD steps come from the model and plain
-autograd on the whole batch, so an error in the training step cannot be on both sides of the
-comparison. SGD and not Adam: Adam does not see a gradient that is eight times too large.
+The reference is one process with the whole batch, and no code of course_lib/parallel: loss,
+gradients, their norm and the parameters after three SGD steps come from the model and plain
+autograd, so an error in the training step cannot be on both sides of the comparison. SGD and not
+Adam: Adam does not see a gradient that is eight times too large. What is compared with it is the
+real training step; a learner's piece gets in through the arguments of `parallelize`.
 """
 
 import contextlib
@@ -11,11 +13,12 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_lib.config import Layout, RunConfig
 from course_lib.model.gpt import GPT
@@ -43,7 +46,7 @@ def run_config(
 ) -> RunConfig:
     """Return a run small enough for float64 gradients in milliseconds."""
     run = tiny()
-    shape = {"vocab_size": 64, "seq_len": 16, "num_layers": 4, **model_changes}
+    shape: dict[str, Any] = {"vocab_size": 64, "seq_len": 16, "num_layers": 4, **model_changes}
     return dataclasses.replace(
         run,
         model=dataclasses.replace(run.model, **shape),
@@ -76,17 +79,29 @@ def windows(run: RunConfig) -> Windows:
 
 @dataclass
 class Outcome:
-    """What one process, or one rank for the pieces it holds, computed."""
+    """What one rank computed, for the pieces of the parameters that it holds."""
 
     loss: float
     norm: float
-    gradients: dict[str, Tensor] | list[tuple[Piece, Tensor]]
+    gradients: list[tuple[Piece, Tensor]]
     """Of the first step, before clipping."""
-    weights: dict[str, Tensor] | list[tuple[Piece, Tensor]]
-    """After three SGD steps; a rank has them as updated and as its model computes with them."""
+    weights: list[tuple[Piece, Tensor]]
+    """After three SGD steps, as updated and as the model computes with them."""
 
 
-def reference(run: RunConfig) -> Outcome:
+@dataclass
+class Reference:
+    """What one process computed."""
+
+    loss: float
+    norm: float
+    gradients: dict[str, Tensor]
+    """Of the first step, before clipping."""
+    weights: dict[str, Tensor]
+    """After three SGD steps."""
+
+
+def reference(run: RunConfig) -> Reference:
     """Return what one process computes, whatever the run's layout says."""
     # Layout and micro-batches are not used here, so runs that differ in them share the result.
     one = dataclasses.replace(
@@ -96,32 +111,39 @@ def reference(run: RunConfig) -> Outcome:
 
 
 @functools.cache
-def _reference(run: RunConfig) -> Outcome:
+def _reference(run: RunConfig) -> Reference:
     model = build_model(run)
     data = windows(run)
-    losses, norms, first = [], [], {}
+    losses, norms = [], []
+    first: dict[str, Tensor] = {}
     for step in range(STEPS):
         tokens = data.read(data.of_step(step, run.train.global_batch))
         model.zero_grad()
         loss = F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
         loss.backward()
         losses.append(loss.item())
-        first = first or {name: p.grad.clone() for name, p in model.named_parameters()}
+        gradients = gradients_of(model)
+        first = first or {name: gradient.clone() for name, gradient in gradients.items()}
         # By hand: torch's clip_grad_norm_ divides by norm + 1e-6.
-        norms.append(float(torch.cat([p.grad.flatten() for p in model.parameters()]).norm()))
+        norms.append(float(torch.cat([g.flatten() for g in gradients.values()]).norm()))
         assert norms[-1] > CLIP
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter -= LR * CLIP / norms[-1] * parameter.grad
+            for name, parameter in model.named_parameters():
+                parameter -= LR * CLIP / norms[-1] * gradients[name]
     weights = {name: p.detach() for name, p in model.named_parameters()}
-    return Outcome(losses[0], norms[0], first, weights)
+    return Reference(losses[0], norms[0], first, weights)
+
+
+def gradients_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return every parameter's gradient, by name."""
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def on_mesh(
     mesh: Mesh,
     run: RunConfig,
     bug: Callable[[Mesh], contextlib.AbstractContextManager] | None = None,
-    **seams: object,
+    **seams: Any,
 ) -> Outcome:
     """Return what this rank of a mesh computes, by the real training step.
 
@@ -134,12 +156,12 @@ def on_mesh(
         data = windows(run)
         optimizer = torch.optim.SGD([shard.weight for shard in parallel.shards], lr=LR)
         batches = [batch_of(step, run, mesh, data) for step in range(STEPS)]
-        counts = {
+        counts: dict[str, Any] = {
             "micro_batch": run.train.micro_batch,
             "global_tokens": run.train.global_batch * run.model.seq_len,
         }
         result = compute_gradients(parallel, batches[0], **counts)
-        gradients = [(shard.piece, shard.grad.clone()) for shard in parallel.shards]
+        gradients = [(s.piece, s.grad.clone()) for s in parallel.shards if s.grad is not None]
         for batch in batches:
             train_step(parallel, optimizer, batch, grad_clip=CLIP, **counts)
         weights = [(shard.piece, shard.weight.clone()) for shard in parallel.shards]
@@ -179,7 +201,7 @@ def worst_error(run: RunConfig, ranks: int, **options: object) -> dict[str, floa
     return {kind: max(error[kind] for error in errors) for kind in errors[0]}
 
 
-def errors_of(outcome: Outcome, expected: Outcome) -> dict[str, float]:
+def errors_of(outcome: Outcome, expected: Reference) -> dict[str, float]:
     """Return the largest relative errors of what one rank computed."""
     errors = {
         "loss": abs(outcome.loss / expected.loss - 1),
