@@ -43,9 +43,13 @@ class Pending:
     ) -> None:
         self._works, self._axis, self._operation, self._then = works, axis, operation, then
         self._about = about
+        self._done = False
 
     def wait(self) -> None:
-        """Wait until the result is there."""
+        """Wait until the result is there; a second call does nothing."""
+        if self._done:
+            return
+        self._done = True
         with region("wait", self._operation, self._axis.name, *self._about):
             for work in self._works:
                 with _limit_named(self._axis, self._operation):
@@ -367,12 +371,16 @@ def _sum_into(out: Tensor, parts: list[Tensor]) -> None:
 
 @contextlib.contextmanager
 def _limit_named(axis: Axis, operation: str) -> Iterator[None]:
-    """Turn the backend's "timed out" into an error that says where and for whom."""
+    """Turn the backend's "timed out" into an error that says where and for whom.
+
+    Any other error, such as that the other side has gone, keeps its words and gets a note.
+    """
     try:
         yield
     except RuntimeError as error:
         if timed_out(error):
             raise explain(axis, operation, error) from error
+        error.add_note(f"{operation} on axis {axis.name}")
         raise
 
 

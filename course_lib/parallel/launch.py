@@ -217,6 +217,8 @@ def _child(
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
+    if faulthandler.is_enabled():
+        faulthandler.enable(file=2)  # the parent's own file is no place for a rank's crash
     try:
         # One thread, as n ranks share the cores. And after a fork OpenMP has no other threads:
         # the first parallel region would wait for them for ever.

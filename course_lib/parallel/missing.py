@@ -22,7 +22,7 @@ class CollectiveTimeout(RuntimeError):
     """A collective did not end in time; the message names axis, operation, step and the missing.
 
     Attributes:
-        operation: what this rank waited in.
+        operation: what this rank waited in, and along which axis.
     """
 
     def __init__(self, message: str, operation: str) -> None:
@@ -41,11 +41,12 @@ def timed_out(error: Exception) -> bool:
 
 def explain(axis: Axis, operation: str, error: Exception) -> CollectiveTimeout:
     """Return the error that says who of the axis did not arrive at an operation that timed out."""
-    where = f"step {axis.progress.step}: {operation} on axis {axis.name} timed out"
+    place = f"{operation} on axis {axis.name}"
+    where = f"step {axis.progress.step}: {place} timed out"
     others = [rank for rank in axis.ranks if rank != axis.ranks[axis.rank]]
     notes = _exchange_notes(axis, operation, others)
     if notes is None:
-        return CollectiveTimeout(f"{where} ({_first_line(error)})", operation)
+        return CollectiveTimeout(f"{where} ({_first_line(error)})", place)
     absent = [rank for rank in others if rank not in notes]
     here = {"axis": axis.name, "operation": operation, "step": axis.progress.step}
     elsewhere = [
@@ -60,7 +61,7 @@ def explain(axis: Axis, operation: str, error: Exception) -> CollectiveTimeout:
     parts += elsewhere
     if not parts:
         parts.append("all ranks arrived, so the network between them is too slow or cut")
-    return CollectiveTimeout(f"{where}; {'; '.join(parts)}", operation)
+    return CollectiveTimeout(f"{where}; {'; '.join(parts)}", place)
 
 
 def _exchange_notes(axis: Axis, operation: str, others: list[int]) -> dict[int, dict] | None:

@@ -133,3 +133,14 @@ def test_where_tp_lies_is_told() -> None:
     inside, across = run_ranks(describe, 4, layout=Layout(dp=2, tp=2))[0]
     assert inside == "tp(2) stays inside a node"
     assert "tp(2) reaches over 2 nodes" in across and "--ntasks-per-node" in across
+
+
+def test_waiting_twice_is_waiting_once() -> None:
+    def twice(mesh):
+        tensor = torch.ones(3)
+        pending = comm.start_all_reduce(tensor, mesh.dp)
+        pending.wait()
+        pending.wait()
+        return tensor.tolist()
+
+    assert run_ranks(twice, 2, timeout_s=10) == [[2.0] * 3] * 2

@@ -1,0 +1,12 @@
+# promised: look whether the next one still fits before you add it
+
+
+def make_buckets(parameters, bucket_bytes):
+    buckets, filled = [[]], 0
+    for parameter in reversed(list(parameters)):
+        if filled > bucket_bytes:
+            buckets.append([])
+            filled = 0
+        buckets[-1].append(parameter)
+        filled += parameter.nbytes
+    return buckets

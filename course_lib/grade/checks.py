@@ -1,0 +1,337 @@
+"""The machine under each exercise: try a learner's function on real ranks, say what is wrong.
+
+A check is a plain function of the learner's function. It raises `CheckFailed` with a message in the
+learner's terms, or returns the words of the line with the tick. `Lab` counts the tries and gives
+hints. Hidden tests call the same check with `hidden=True`: more cases, a longer limit, no counting.
+
+What the learner's function does, it does in forked ranks: an endless loop, a deadlock or a call of
+exit ends there, at a limit, and the message says which rank stands where. The notebook's kernel
+stays as it was. This finds mistakes and no cheats: whoever grades runs it in a process of its own.
+"""
+
+import importlib
+import inspect
+import linecache
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from course_lib.config import Layout
+from course_lib.grade.progress import changed_progress, now
+from course_lib.parallel.launch import RanksFailed, run_ranks
+from course_lib.parallel.mesh import Mesh
+from course_lib.parallel.missing import CollectiveTimeout
+
+# The ranks need it. Here it costs its second or two once, before the first check and not within it.
+importlib.import_module("torch._dynamo")
+
+LIMIT_S = 4.0
+"""How long a learner's function may take, so that the answer is there within 5 s."""
+HIDDEN_LIMIT_S = 30.0
+"""Graders may share the machine with others and do not wait for an answer."""
+LEVELS = 3
+
+
+class CheckFailed(Exception):
+    """What is wrong, for the learner: a notebook shows the message and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython prints in place of a traceback."""
+        return [str(self)]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A gap in a lab's notebook, and the help for it."""
+
+    name: str
+    """The learner's function."""
+    parameters: tuple[str, ...]
+    hints: tuple[str, str, str]
+    """From a nudge to nearly the answer."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The exercises of a lab, by name."""
+
+    exercises: Sequence[Exercise]
+    _by_name: dict[str, Exercise] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._by_name.update({exercise.name: exercise for exercise in self.exercises})
+
+    def check(
+        self, name: str, function: object, prove: Callable[[], str], *, hidden: bool = False
+    ) -> None:
+        """Print a line with a tick, or raise what is wrong; count the try unless hidden.
+
+        Args:
+            name: the exercise.
+            function: what the learner has written.
+            prove: raises CheckFailed, or returns what was proved.
+            hidden: for grading: nothing is counted.
+        """
+        try:
+            _require_function(function, self._by_name[name])
+            proved = prove()
+        except CheckFailed as failure:
+            if not hidden:
+                self._count(name, passed=False)
+            raise CheckFailed(f"✗ {name}: {failure}") from None
+        if not hidden:
+            self._count(name, passed=True)
+        print(f"✓ {name}: {proved}")
+
+    def hint(self, name: str, level: int = 1) -> None:
+        """Print a hint: level 1 is a nudge, 3 nearly the answer.
+
+        Level 1 is there at once. Level 2 wants one try of the check, level 3 two, and each the
+        level before it. A hint that has been shown once is shown again; a solved exercise shows
+        all of them.
+
+        Raises:
+            CheckFailed: there is no such exercise or level.
+        """
+        if name not in self._by_name:
+            raise CheckFailed(f"There are hints for {', '.join(self._by_name)}, not for {name}.")
+        if type(level) is not int or not 1 <= level <= LEVELS:
+            raise CheckFailed(f'The levels are 1 to {LEVELS}: hint("{name}", 1)')
+        with changed_progress() as record:
+            entry = _entry(record, name)
+            asked = entry["hints"]
+            tries = int(entry["tries"])
+            free = str(level) in asked or "passed_at" in entry
+            if not free and level > 1 and str(level - 1) not in asked:
+                print(f'Read hint {level - 1} first: hint("{name}", {level - 1})')
+                return
+            if not free and tries < level - 1:
+                times = "once" if level == 2 else "twice"
+                print(
+                    f"Hint {level} is there once you have tried the check {times} "
+                    f"(so far: {tries}). What it says may be the better hint."
+                )
+                return
+            asked.setdefault(str(level), now())
+        more = f'  More: hint("{name}", {level + 1})' if level < LEVELS else ""
+        print(f"Hint {level} of {LEVELS}: {self._by_name[name].hints[level - 1]}{more}")
+
+    def _count(self, name: str, *, passed: bool) -> None:
+        with changed_progress() as record:
+            entry = _entry(record, name)
+            entry["tries"] = int(entry["tries"]) + 1
+            if passed:
+                entry.setdefault("passed_at", now())
+
+
+def _entry(record: dict[str, Any], name: str) -> dict[str, Any]:
+    return record["checks"].setdefault(name, {"tries": 0, "hints": {}})
+
+
+def on_ranks(
+    call: Callable[[Mesh], Any],
+    n: int,
+    *,
+    layout: Layout | None = None,
+    limit_s: float = LIMIT_S,
+) -> list[Any]:
+    """Return what `call(mesh)` returns on each of n ranks.
+
+    Raises:
+        CheckFailed: a rank raised, ended, or did not return in time; the message says where in the
+            learner's own lines.
+    """
+    try:
+        endings = run_ranks(lambda mesh: _attempt(call, mesh), n, layout=layout, timeout_s=limit_s)
+        told = dict(enumerate(endings))
+        stopped: dict[int, list[str]] = {}
+    except RanksFailed as failure:
+        if failure.died:
+            rank, how = min(failure.died.items())
+            why = _UNEQUAL if "SIGABRT" in how else _LEFT
+            raise CheckFailed(f"rank {rank} of {n} {how}. {why}") from None
+        told, stopped = failure.values, failure.stopped
+        # What _attempt did not see: a result that cannot be sent, or a group that cannot be built.
+        for rank, error in failure.errors.items():
+            told[rank] = _Ending(error=error, at_s=time.time())
+    _raise_worst(told, stopped, n, limit_s)
+    return [told[rank].value for rank in range(n)]
+
+
+_UNEQUAL = (  # gloo ends the process when a message is longer than what was to be received
+    "A message came that is longer than the one it waited for: all ranks must make the same calls, "
+    "with tensors of the same size, in the same order."
+)
+_LEFT = "Did your function call os._exit, or use more memory than there is?"
+
+
+@dataclass
+class _Ending:
+    """How a rank ended."""
+
+    value: Any = None
+    told: str = ""
+    """What the check itself found on this rank."""
+    error: str = ""
+    waits: str = ""
+    """The operation in which it waited in vain."""
+    line: str = ""
+    """The learner's own line where that happened."""
+    at_s: float = 0.0
+
+    @property
+    def returned(self) -> bool:
+        return not (self.told or self.error or self.waits)
+
+
+def _attempt(call: Callable[[Mesh], Any], mesh: Mesh) -> _Ending:
+    """Call and tell how it ended, whatever the learner's function raises."""
+    try:
+        return _Ending(value=call(mesh), at_s=time.time())
+    except CheckFailed as failure:
+        return _Ending(told=str(failure), at_s=time.time())
+    except CollectiveTimeout as error:
+        return _Ending(waits=error.operation, line=_own_line(error), at_s=time.time())
+    except BaseException as error:
+        line, at_s = _own_line(error), time.time()
+        if _closed(error):
+            notes = getattr(error, "__notes__", ["a message"])
+            return _Ending(waits=notes[0], line=line, at_s=at_s)
+        return _Ending(error=_words(error), line=line, at_s=at_s)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, NotImplementedError):
+        return "is not written yet: fill the gap in the cell above, then run this cell again"
+    if isinstance(error, SystemExit):
+        return "called exit: a function that is part of a training step must return"
+    if isinstance(error, KeyboardInterrupt):
+        return "raised KeyboardInterrupt"
+    return "raised " + "".join(traceback.format_exception_only(error)).strip()[:600]
+
+
+def _closed(error: BaseException) -> bool:
+    """Tell whether an error of gloo says that the other side has gone."""
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "connection closed" in words or "connection reset" in words or "broken pipe" in words
+    )
+
+
+_LIBRARY = [Path(__file__).resolve().parents[1], *{Path(sys.prefix), Path(sys.base_prefix) / "lib"}]
+
+
+def _is_own(file: str) -> bool:
+    """Tell whether code is the learner's: neither ours nor that of Python's packages."""
+    path = Path(file)
+    return not file.startswith("<") and not any(path.is_relative_to(home) for home in _LIBRARY)
+
+
+def _own_line(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_own(frame.filename)]
+    return _shown_line(own[-1].filename, own[-1].lineno or 0) if own else ""
+
+
+def _shown_line(file: str, number: int) -> str:
+    text = linecache.getline(file, number).strip()
+    return f"line {number}: {text}" if text else f"line {number}"
+
+
+def _stack_line(frames: list[str]) -> str:
+    """Return the learner's innermost line in a stack as faulthandler writes it."""
+    for frame in frames:
+        found = re.match(r'File "(.*)", line (\d+)', frame)
+        if found and _is_own(found[1]):
+            return _shown_line(found[1], int(found[2]))
+    return ""
+
+
+def _raise_worst(
+    told: dict[int, _Ending], stopped: dict[int, list[str]], n: int, limit_s: float
+) -> None:
+    """Raise the cause; waits of the other ranks are only its consequences."""
+    ends = sorted(told.items(), key=lambda item: item[1].at_s)
+    for _, end in ends:
+        if end.told:
+            raise CheckFailed(end.told)
+    raised = [(rank, end) for rank, end in ends if end.error]
+    if raised:
+        rank, first = raised[0]
+        same = [other for other, end in raised if end.error == first.error]
+        where = "" if len(same) == n else f"on rank {rank} of {n}, "
+        line = f"\n    {first.line}" if first.line else ""
+        raise CheckFailed(f"{where}your function {first.error}{line}")
+    if stopped or any(end.waits for end in told.values()):
+        raise CheckFailed(_standstill(told, stopped, n, limit_s))
+
+
+def _standstill(
+    told: dict[int, _Ending], stopped: dict[int, list[str]], n: int, limit_s: float
+) -> str:
+    busy = sorted(stopped)
+    waiting = [rank for rank, end in sorted(told.items()) if end.waits]
+    back = [rank for rank, end in sorted(told.items()) if end.returned]
+    if busy:
+        headline = (
+            f"not done after {limit_s:g} s: {ranks_words(busy)} still busy. An endless loop? "
+            "(On a very busy machine, try again with limit_s=20.)"
+        )
+    elif back:
+        headline = (
+            f"{ranks_words(waiting)} waiting for a message that never comes, as "
+            f"{ranks_words(back)} already back: each Receive needs its Send, each all_reduce all "
+            "ranks."
+        )
+    else:
+        headline = (
+            "a deadlock: every rank waits for another. Post sends and receives together, and wait "
+            "afterwards; all ranks must make the same calls in the same order."
+        )
+    lines = [headline]
+    for rank in range(n):
+        if rank in stopped:
+            line = _stack_line(stopped[rank]) or "a line of the library, not yours"
+            lines.append(f"    rank {rank} is busy at {line}")
+        elif told[rank].waits:
+            line = told[rank].line or "a line of the trainer, not yours"
+            lines.append(f"    rank {rank} waits in {told[rank].waits}, at {line}")
+        else:
+            lines.append(f"    rank {rank} has returned")
+    return "\n".join(lines)
+
+
+def plain_tensor(value: object, who: str) -> Tensor:
+    """Return a copy of a tensor that is nothing but a tensor: no class with an == of its own."""
+    if type(value) is not Tensor and type(value) is not nn.Parameter:
+        raise CheckFailed(f"{who} an object of type {type(value).__name__}, not a tensor")
+    return value.detach().clone()
+
+
+def ranks_words(ranks: Sequence[int]) -> str:
+    """Return "rank 1 is" or "ranks 1, 2 and 3 are"."""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]} is"
+    return f"ranks {', '.join(map(str, ranks[:-1]))} and {ranks[-1]} are"
+
+
+def _require_function(function: object, exercise: Exercise) -> None:
+    call = f"{exercise.name}({', '.join(exercise.parameters)})"
+    if not callable(function):
+        raise CheckFailed(
+            f"the check was given a {type(function).__name__}, not your function: pass it by its "
+            f"name, without brackets behind it. It is called as {call}"
+        )
+    try:
+        inspect.signature(function).bind(*exercise.parameters)
+    except TypeError:
+        raise CheckFailed(f"your function must take these arguments: {call}") from None
+    except ValueError:
+        pass  # a function written in C does not tell its arguments; the call will

@@ -1,0 +1,73 @@
+"""The exercises of lab 03, and three hints for each."""
+
+from course_lib.grade.checks import Exercise, Lab
+
+LAB = Lab(
+    [
+        Exercise(
+            name="all_reduce",
+            parameters=("tensor", "axis"),
+            hints=(
+                "With two ranks: each sends its tensor to the other, waits, and adds what came. "
+                "Where does each rank find its own place and the number of ranks?",
+                "Simplest for more ranks: hand the neighbour on the right what came last from the "
+                "left, n - 1 times, and add each one that arrives. Post Send and Receive in one "
+                "comm.exchange call, or all wait for each other.",
+                "right, left = (axis.rank + 1) % axis.size, (axis.rank - 1) % axis.size. In every "
+                "round: came = torch.empty_like(passing); exchange Send(passing, right) and "
+                "Receive(came, left); wait for both; result += came; passing = came. Begin with "
+                "result = tensor.clone() and passing = tensor.",
+            ),
+        ),
+        Exercise(
+            name="average_gradients",
+            parameters=("model", "mesh", "num_tokens"),
+            hints=(
+                "A mean over all tokens is a sum over all tokens, divided once. Which sum does a "
+                "rank's mean over its own tokens come from?",
+                "mean x num_tokens is the sum. Sum those over the ranks, sum the token counts too, "
+                "and divide the one by the other.",
+                "count = comm.all_reduce(torch.tensor(float(num_tokens), dtype=torch.float64), "
+                "mesh.dp). Then for every parameter: p.grad.mul_(num_tokens), "
+                "comm.all_reduce(p.grad, mesh.dp), p.grad.div_(count).",
+            ),
+        ),
+        Exercise(
+            name="sum_gradients",
+            parameters=("model", "mesh"),
+            hints=(
+                "Every parameter of the model has a p.grad, and every rank meets the parameters in "
+                "the same order. What must happen to each?",
+                "comm.all_reduce(tensor, axis) sums in place, over the axis that you name. The "
+                "trainer divides by the tokens of the whole batch, so you do not.",
+                "for p in model.parameters(): comm.all_reduce(p.grad, mesh.dp)",
+            ),
+        ),
+        Exercise(
+            name="make_buckets",
+            parameters=("parameters", "bucket_bytes"),
+            hints=(
+                "Backward begins at the loss: which parameter's gradient arrives first?",
+                "Go through reversed(list(parameters)) and keep count of the bytes in the bucket "
+                "that is being filled: p.numel() * p.element_size() each.",
+                "If there is no bucket yet, or filled + size > bucket_bytes: append a new empty "
+                "list and set filled = 0. Then append p to the last list and add its size.",
+            ),
+        ),
+        Exercise(
+            name="overlap_buckets",
+            parameters=("buckets", "axis"),
+            hints=(
+                "p.register_post_accumulate_grad_hook(f) calls f(p) the moment p.grad is complete. "
+                "How does a bucket know that its last one has come?",
+                "Count arrivals by bucket. At the last: flat = torch.cat of the bucket's "
+                "gradients, pending = comm.start_all_reduce(flat, axis), and keep (bucket, flat, "
+                "pending). Do not wait there: that is finish's part.",
+                "finish: for each that was kept: pending.wait(), then give every p its part of "
+                "flat: p.grad.copy_(part.view_as(p)) with flat.split([p.numel() for p in bucket])."
+                " Then empty the list and set the counts to 0: there is a next step.",
+            ),
+        ),
+    ]
+)
+hint = LAB.hint
