@@ -108,12 +108,12 @@ def side_by_side(name: str, predicted: float, measured: float, others: list[floa
 def _verdict(predicted: float, measured: float) -> str:
     if predicted == measured:
         return "Exactly as you said."
-    if predicted * measured <= 0:
+    if predicted <= 0 or measured <= 0:  # factors and percents would only confuse
         return f"You were {abs(measured - predicted):.3g} away."
     factor = measured / predicted
     percent = round(100 * abs(factor - 1))
     if percent < 100 and factor > 0.5:
-        side = "above" if abs(measured) > abs(predicted) else "below"
+        side = "above" if factor > 1 else "below"
         return f"Measured is {percent} % {side} what you said. What explains the difference?"
     times = factor if factor > 1 else 1 / factor
     word = "more" if factor > 1 else "less"

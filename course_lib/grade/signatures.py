@@ -16,6 +16,8 @@ from course_lib.grade.checks import ranks_words
 from course_lib.grade.compare import RTOL
 
 Gradients = Mapping[str, Tensor]
+ROUNDED = 1e-5
+"""A smaller error is no mistake of parallelism but of the number's type."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ def _some_wrong(
         )
     off = {name: _distance(after[bad[0]][name], expected[name]) for name in names}
     worst = max(off, key=lambda name: off[name])
+    if off[worst] < ROUNDED:
+        return (
+            f"the gradients are right to {-math.log10(off[worst]):.0f} digits only: somewhere they "
+            "were float32 on their way. Make new tensors with the gradient's own dtype"
+        )
     return (
         f"the gradients are wrong, and by no simple factor: on rank {bad[0]} that of {worst} is "
         f"off by {100 * off[worst]:.3g} %. Is each one put back in its own place?"

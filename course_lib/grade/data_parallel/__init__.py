@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from course_lib.config import Layout
 from course_lib.grade import compare
-from course_lib.grade.checks import HIDDEN_LIMIT_S, LIMIT_S, CheckFailed, on_ranks
+from course_lib.grade.checks import HIDDEN_LIMIT_S, CheckFailed, on_ranks
 from course_lib.grade.data_parallel.buckets import (
     STEPS,
     bucket_once,
@@ -198,8 +198,8 @@ def check_overlap_buckets(
     LAB.check("overlap_buckets", function, prove, hidden=hidden)
 
 
-def _limit(hidden: bool, limit_s: float | None) -> float:
-    return limit_s or (HIDDEN_LIMIT_S if hidden else LIMIT_S)
+def _limit(hidden: bool, limit_s: float | None) -> float | None:
+    return limit_s or (HIDDEN_LIMIT_S if hidden else None)
 
 
 def _layout_words(layout: Layout, n: int) -> str:

@@ -201,7 +201,10 @@ def wrong_overlap(ranks: list[Step]) -> str | None:
     if wrong:
         return f"{wrong} ({messages} messages left for {number} buckets)"
     if messages != number:
-        return f"{messages} messages left for {number} buckets: each bucket is one message"
+        return (
+            f"{messages} messages left for {number} buckets: each bucket is one message, sent with "
+            "comm.start_all_reduce"
+        )
     if any(name.startswith("wait/") for name in first.in_backward):
         return (
             "backward stands still in a wait: the hook must only start the message, and finish() "
