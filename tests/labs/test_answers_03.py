@@ -89,5 +89,9 @@ def test_the_bank_is_large_enough(exercise: str) -> None:
     assert kinds.count("right") >= 2 and kinds.count("wrong") >= 4 and kinds.count("hostile") >= 2
 
 
+def test_answers_are_no_package_that_ships() -> None:
+    assert list((BANK.parents[1]).rglob("__init__.py")) == []
+
+
 def _short(text: str, columns: int) -> str:
     return text if len(text) <= columns else text[: columns - 1] + "…"

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from course_lib.config import RunConfig
 from course_lib.grade import compare
-from course_lib.grade.checks import plain_tensor
+from course_lib.grade.checks import CheckFailed, plain_tensor
 from course_lib.grade.signatures import (
     Gradients,
     Suspect,
     factor_words,
     is_factor,
+    names_words,
     say_what_is_wrong,
     total,
 )
@@ -40,6 +41,9 @@ def around(model: nn.Module, change: Callable[[], object]) -> Changed:
         name: plain_tensor(gradient, f"the gradient of {name} is now")
         for name, gradient in _gradients(model).items()
     }
+    lost = [name for name in before if name not in after]
+    if lost:
+        raise CheckFailed(f"gradients are gone, p.grad is None: {names_words(lost)}")
     same = all(
         torch.equal(p, weight) for p, weight in zip(model.parameters(), weights, strict=True)
     )
