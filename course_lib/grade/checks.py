@@ -40,6 +40,7 @@ LIMIT_S = 4.0
 as long on a machine that is busy with other things: there right answers take longer too."""
 HIDDEN_LIMIT_S = 30.0
 """Graders may share the machine with others and do not wait for an answer."""
+LINGER_S = 1.0
 LEVELS = 3
 SHOWN_LINES, SHOWN_COLUMNS = 60, 200
 """Of what a learner's function prints."""
@@ -166,7 +167,7 @@ def on_ranks(
     except RanksFailed as failure:
         if failure.died:
             rank, how = min(failure.died.items())
-            why = _UNEQUAL if "SIGABRT" in how else _LEFT
+            why = _UNEQUAL if "SIGABRT" in how or "SIGSEGV" in how else _LEFT
             raise CheckFailed(f"rank {rank} of {n} {how}. {why}") from None
         told, stopped = failure.values, failure.stopped
         # What _attempt did not see: a result that cannot be sent, or a group that cannot be built.
@@ -221,7 +222,9 @@ class _Ending:
 def _attempt(call: Callable[[Mesh], Any], mesh: Mesh) -> _Ending:
     """Call and tell how it ended, whatever the learner's function raises."""
     try:
-        return _Ending(value=call(mesh), at_s=time.time())
+        value = call(mesh)
+        _linger(mesh)
+        return _Ending(value=value, at_s=time.time())
     except CheckFailed as failure:
         return _Ending(told=str(failure), at_s=time.time())
     except CollectiveTimeout as error:
@@ -232,6 +235,18 @@ def _attempt(call: Callable[[Mesh], Any], mesh: Mesh) -> _Ending:
             notes = getattr(error, "__notes__", ["a message"])
             return _Ending(waits=notes[0], line=line, at_s=at_s)
         return _Ending(error=_words(error), line=line, at_s=at_s)
+
+
+def _linger(mesh: Mesh) -> None:
+    """Stay until the others are done too, or for a second: one may still be sending to us."""
+    store = mesh.progress.store
+    if store is not None:
+        store.set(f"done {mesh.rank}", "")
+        end_s = time.monotonic() + LINGER_S
+        while time.monotonic() < end_s:
+            if store.check([f"done {rank}" for rank in range(mesh.world_size)]):
+                return
+            time.sleep(0.005)
 
 
 def _words(error: BaseException) -> str:
