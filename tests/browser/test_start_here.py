@@ -103,6 +103,11 @@ def run_cells(page, count: int) -> None:
         page.wait_for_timeout(300)
 
 
+def show_picture(page) -> None:
+    """Scroll to the loss curve in one go: the view replaces it whenever there is a new one."""
+    page.evaluate("document.querySelector('.jp-OutputArea-output img')?.scrollIntoView()")
+
+
 def finished_run(base: Path, page) -> Path:
     """Wait until a run has left its result; return its folder."""
     deadline = time.monotonic() + RUN_LIMIT_S
@@ -137,14 +142,14 @@ def test_a_learner_s_first_five_minutes(cluster, page, shots):
     picture = page.locator(".jp-OutputArea-output img")
     picture.wait_for(state="visible", timeout=RUN_LIMIT_S * 1000)
     page.get_by_text(re.compile(r"step \d{3} of")).wait_for(timeout=RUN_LIMIT_S * 1000)
-    picture.scroll_into_view_if_needed()
+    show_picture(page)
     page.screenshot(path=shots / "3_training.png")
     bar = page.locator(".widget-hprogress, .progress, .jupyter-widgets progress")
     assert bar.count() >= 1, "no progress bar is shown while the run goes on"
 
     run_dir = finished_run(base, page)
     page.wait_for_selector("text=/job \\d+ completed after/", timeout=60_000)
-    picture.scroll_into_view_if_needed()
+    show_picture(page)
     page.screenshot(path=shots / "4_trained.png")
     assert picture.evaluate("image => image.naturalWidth") > 300, "the loss curve is not an image"
 

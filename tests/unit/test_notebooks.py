@@ -6,13 +6,14 @@ from slurm_env import notebooks
 def test_a_notebook_is_copied_once_and_never_overwritten(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WORKSHOP_BASE", str(tmp_path))
     assert notebooks.start_page() == "/lab"
-    assert "start_here.ipynb" in notebooks.copy_workspace()
+    copied = notebooks.copy_workspace()
+    assert "start_here.ipynb" in copied
     assert notebooks.start_page() == "/lab/tree/start_here.ipynb"
     mine = tmp_path / "workspace" / "start_here.ipynb"
     mine.write_text("my work")
     assert notebooks.copy_workspace() == []
     assert mine.read_text() == "my work"
-    assert [path.name for path in mine.parent.iterdir()] == ["start_here.ipynb"]
+    assert sorted(path.name for path in mine.parent.iterdir()) == sorted(copied)
 
 
 def test_settings_are_private_and_keep_the_token(tmp_path, monkeypatch) -> None:
