@@ -131,7 +131,16 @@ def exchange(messages: Sequence[Send | Receive], axis: Axis) -> list[Pending]:
 
     One batch, because NCCL runs the messages of a pair one after the other unless they are posted
     together, and then two ranks that both send first wait for each other for ever.
+
+    Raises:
+        ValueError: a message is for a rank that the axis does not have.
     """
+    for message in messages:
+        if not 0 <= message.peer < axis.size:  # below 0 would count from the end
+            raise ValueError(
+                f"{type(message).__name__} names rank {message.peer} of {axis.name}, whose ranks "
+                f"are 0 to {axis.size - 1}"
+            )
     sends = [message for message in messages if isinstance(message, Send)]
     for message in sends:
         _count(axis, message.tensor.nbytes)

@@ -135,6 +135,14 @@ def test_where_tp_lies_is_told() -> None:
     assert "tp(2) reaches over 2 nodes" in across and "--ntasks-per-node" in across
 
 
+def test_a_message_to_a_rank_that_is_not_there_is_refused() -> None:
+    def send(mesh):
+        comm.exchange([comm.Send(torch.ones(1), mesh.rank - 1)], mesh.dp)
+
+    with pytest.raises(RanksFailed, match="Send names rank -1 of dp, whose ranks are 0 to 1"):
+        run_ranks(send, 2)
+
+
 def test_waiting_twice_is_waiting_once() -> None:
     def twice(mesh):
         tensor = torch.ones(3)
