@@ -325,6 +325,8 @@ def slow_network(case: Case) -> Finding | None:
     wide = case.run.train.grad_dtype == "float32" and axis == "dp"
     if exposed < 0.3 * case.step_ns or not sent:
         return None
+    if len({rank.host for rank in case.ranks}) == 1 and not case.ranks[0].on_gpu:
+        return None  # processes of one machine: there is no link to look at
     if axis == "dp" and any(rule(case) for rule in BY_GRADIENTS):
         return None
     return case.finding(

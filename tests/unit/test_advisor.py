@@ -252,6 +252,18 @@ def test_a_rule_speaks_where_it_should(name, promised_ms, profile):
         assert findings[0].gain_percent == pytest.approx(promised_ms)
 
 
+def test_ranks_of_one_machine_have_no_link_to_look_at():
+    profile = made(
+        configured(layout=Layout(tp=2)),
+        ranks=2,
+        comm={"tp": 60 * MS},
+        messages=[Message("all_reduce", "tp", 10**6, "forward", (), 0, 1)],
+    )
+    for rank in profile.ranks:
+        rank.host = "laptop"
+    assert advise(profile) == []
+
+
 def test_buckets_may_be_too_large():
     profile = made(
         tiny(),
