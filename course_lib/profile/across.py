@@ -156,29 +156,34 @@ def _split_bubbles(run: RunProfile, number: int) -> None:
             peer, _, what = region.words[3].partition(":")
             sent = posted.get((members[int(peer)], rank.rank, what), region.stop)
             _to_bubble(steps[rank.rank], "pp", -_waited_after(region, sent))
-        # A stage that has drained waits where the stages next meet: the first is the last to come.
-        for axis, others in (("world", members), ("ends", members[:1] + members[-1:])):
+    # A stage that has drained waits where the stages next meet: the first is the last to come.
+    for axis in ("world", "ends"):
+        met = {other: _meetings(step, axis) for other, step in steps.items()}
+        for rank in run.ranks:
+            members = _pipeline(rank)
+            others = members if axis == "world" else members[:1] + members[-1:]
             if rank.rank in others:
-                _to_bubble(steps[rank.rank], axis, _waited_for(steps, rank.rank, others, axis))
+                _to_bubble(steps[rank.rank], axis, _waited_for(met, rank.rank, others))
 
 
 def _note_late(run: RunProfile, number: int) -> None:
     """Note, on CPUs, how much of the waits along dp and tp is for a rank that is late."""
-    steps = dict(zip((rank.rank for rank in run.ranks), run.step(number), strict=True))
-    for rank in run.ranks:
-        for axis in ("dp", "tp") if not rank.on_gpu else ():
+    steps = run.step(number)
+    for axis in ("dp", "tp"):
+        met = {r.rank: _meetings(s, axis) for r, s in zip(run.ranks, steps, strict=True)}
+        for rank, step in zip(run.ranks, steps, strict=True):
             members = rank.about.get("axes", {}).get(axis, {}).get("ranks", [])
-            if len(members) > 1:
-                steps[rank.rank].late[axis] = _waited_for(steps, rank.rank, members, axis)
+            if len(members) > 1 and not rank.on_gpu:
+                step.late[axis] = _waited_for(met, rank.rank, members)
 
 
-def _waited_for(steps: dict[int, StepTime], rank: int, group: list[int], axis: str) -> int:
-    """Return how long a rank waited in messages along an axis for the last of a group to come."""
-    met = [_meetings(steps[other], axis) for other in group if other in steps]
-    if len({*map(len, met)}) != 1:
+def _waited_for(met: dict[int, list[tuple[int, Region]]], rank: int, group: list[int]) -> int:
+    """Return how long a rank waited for the last of a group to come, given each one's meetings."""
+    of_group = [met[other] for other in group if other in met]
+    if len({*map(len, of_group)}) != 1:
         return 0
     waited = 0
-    for (_, wait), *all_met in zip(_meetings(steps[rank], axis), *met, strict=True):
+    for (_, wait), *all_met in zip(met[rank], *of_group, strict=True):
         waited += wait.ns - _waited_after(wait, max(gave for gave, _ in all_met))
     return waited
 

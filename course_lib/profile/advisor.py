@@ -20,6 +20,8 @@ MANY_OPERATORS = 12
 """An MLP calls about three operators, forwards; more than so many are too many."""
 BUCKETS_MIB = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
 """What is advised."""
+LARGE_MESSAGE_BYTES = 2**20
+"""Smaller ones could go together."""
 TOO_OFTEN = 1.5
 """More than so many times the bytes that are needed: gradients are sent too often."""
 CLEARLY = 1.5
@@ -155,7 +157,8 @@ def reduction_per_micro_batch(case: Case) -> Finding | None:
     if not needed or sent <= TOO_OFTEN * needed:
         return None
     took = case.dp_network_ns(count, sent)
-    well_done = case.dp_network_ns(count * needed / sent if sent / count > 2**20 else 1, needed)
+    large = sent / count > LARGE_MESSAGE_BYTES
+    well_done = case.dp_network_ns(count * needed / sent if large else 1, needed)
     return case.finding(
         "reduce",
         case.exposed_ns("dp") * (1 - well_done / took if took else 0),

@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -202,5 +201,6 @@ def _is_part(words: tuple[str, ...], suffix: str) -> bool:
     return words[0] == "layer" and (words[1].endswith(suffix) or words[1] == suffix[1:])
 
 
-def in_ms(ns: Any) -> str:
+def in_ms(ns: float) -> str:
+    """Write nanoseconds as milliseconds."""
     return f"{ns / 1e6:.1f} ms"
