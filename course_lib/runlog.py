@@ -184,6 +184,14 @@ def read_result(run_dir: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
+def processor_name() -> str:
+    """Return what this machine's processor calls itself; empty if it does not."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else ""
+
+
 def error_line(error: BaseException) -> str:
     """Return an exception's name and the first line of its message."""
     lines = str(error).strip().splitlines()

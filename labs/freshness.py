@@ -16,7 +16,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from course_lib.runlog import write_json, write_text
+from course_lib.runlog import processor_name, write_json, write_text
 
 LABS = Path(__file__).resolve().parent
 MAX_SECONDS = 120  # on 2 cores: nobody waits longer for a solution, in CI or in class
@@ -47,13 +47,9 @@ def note_run(lab: str, seconds: float, labs: Path = LABS) -> None:
 
 def hardware() -> str:
     """Return processor, cores that this process may use, and memory."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0))
-    return (
-        f"{names[0] if names else os.uname().machine}, {cores} cores, {memory_bytes / 1e9:.0f} GB"
-    )
+    return f"{processor_name() or os.uname().machine}, {cores} cores, {memory_bytes / 1e9:.0f} GB"
 
 
 def freshness(labs: Path = LABS) -> tuple[str, list[str]]:

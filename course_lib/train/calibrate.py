@@ -184,9 +184,7 @@ def largest(values: list[float], mesh: Mesh) -> list[float]:
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    with open("/proc/cpuinfo") as file:
-        names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    return names[0] if names else "unknown processor"
+    return runlog.processor_name() or "unknown processor"
 
 
 def main() -> None:

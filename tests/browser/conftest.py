@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,6 +20,32 @@ def shots(tmp_path_factory) -> Path:
     folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def watched():
+    """Give a function that keeps a page on this machine and lists what should not be.
+
+    `page.left` are the addresses that it asked for outside, `page.wrong` the errors that it told.
+    """
+
+    def watch(page):
+        page.left, page.wrong = [], []
+
+        def guard(route):
+            parts = urlsplit(route.request.url)
+            if parts.scheme in ("data", "blob") or parts.hostname == "127.0.0.1":
+                route.continue_()
+            else:
+                page.left.append(route.request.url)
+                route.abort()
+
+        page.context.route("**/*", guard)
+        page.on("console", lambda m: page.wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: page.wrong.append(str(error)))
+        return page
+
+    return watch
 
 
 @pytest.fixture

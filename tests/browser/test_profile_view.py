@@ -8,7 +8,6 @@ set.
 """
 
 import json
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -73,25 +72,12 @@ def notebook(tmp_path, small_corpus, monkeypatch):
 
 
 @pytest.fixture
-def page(notebook, jupyter, shots):
+def page(notebook, jupyter, shots, watched):
     """The notebook in JupyterLab; `page.left` and `page.wrong` list what should not be."""
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 1250})
+        page = watched(browser.new_page(viewport={"width": 1300, "height": 1250}))
         page.set_default_timeout(LIMIT_MS)
-        page.left, page.wrong = [], []
-
-        def guard(route):
-            parts = urlsplit(route.request.url)
-            if parts.scheme in ("data", "blob") or parts.hostname == "127.0.0.1":
-                route.continue_()
-            else:
-                page.left.append(route.request.url)
-                route.abort()
-
-        page.context.route("**/*", guard)
-        page.on("console", lambda m: page.wrong.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
         page.goto(f"{jupyter}/lab/tree/{notebook}?token=abc")
         page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
         yield page

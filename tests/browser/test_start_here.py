@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -69,7 +68,7 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def page(tmp_path, shots):
+def page(tmp_path, shots, watched):
     """A page of a fresh browser; `page.left` lists the addresses it asked for outside."""
     with sync_api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
@@ -79,18 +78,7 @@ def page(tmp_path, shots):
             args=FLAGS,
             viewport={"width": 1300, "height": 950},
         )
-        page = context.pages[0]
-        page.left = []
-
-        def guard(route):
-            parts = urlsplit(route.request.url)
-            if parts.scheme in ("data", "blob") or parts.hostname == "127.0.0.1":
-                route.continue_()
-            else:
-                page.left.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", guard)
+        page = watched(context.pages[0])
         yield page
         page.screenshot(path=shots / "last.png")  # what was there when a test failed
         context.close()

@@ -108,25 +108,12 @@ def link(tmp_path_factory):
 
 
 @pytest.fixture
-def page(link, shots):
+def page(link, shots, watched):
     """A page that shows the profiler; `page.left` and `page.wrong` list what should not be."""
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page = watched(browser.new_page(viewport={"width": 1400, "height": 1000}))
         page.set_default_timeout(LIMIT_MS)
-        page.left, page.wrong = [], []
-
-        def guard(route):
-            parts = urlsplit(route.request.url)
-            if parts.scheme in ("data", "blob") or parts.hostname == "127.0.0.1":
-                route.continue_()
-            else:
-                page.left.append(route.request.url)
-                route.abort()
-
-        page.context.route("**/*", guard)
-        page.on("console", lambda m: page.wrong.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: page.wrong.append(str(error)))
         page.goto(f"{link}#pytorch_profiler")
         yield page
         page.screenshot(path=shots / "tensorboard_last.png")  # what was there when a test failed
