@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_lib.grade.checks import ranks_words
 from course_lib.grade.compare import RTOL
+from course_lib.grade.trials import ranks_words
 
 Gradients = Mapping[str, Tensor]
 ROUNDED = 1e-5

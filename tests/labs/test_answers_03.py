@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from course_lib.grade import data_parallel
-from course_lib.grade.checks import LIMIT_S, CheckFailed
+from course_lib.grade.checks import CheckFailed
+from course_lib.grade.trials import LIMIT_S
 
 BANK = Path(__file__).resolve().parents[2] / "assessments/answers/03_data_parallel"
 ANSWERS = sorted(BANK.glob("*/*.py"))

@@ -8,8 +8,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from course_lib.grade import progress
-from course_lib.grade.checks import CheckFailed, Exercise, Lab, on_ranks
+from course_lib.grade.checks import CheckFailed, Exercise, Lab
 from course_lib.grade.data_parallel import check_make_buckets
+from course_lib.grade.trials import on_ranks
 from course_lib.parallel import comm
 
 LAB = Lab([Exercise(name="double", parameters=("x",), hints=("nudge", "way", "answer"))])

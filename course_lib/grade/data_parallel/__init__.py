@@ -21,7 +21,6 @@
 Each check takes the function; with hidden=True it tries more ranks, sizes and layouts, for grading.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 
 from course_lib.config import Layout
 from course_lib.grade import compare
-from course_lib.grade.checks import HIDDEN_LIMIT_S, CheckFailed, on_ranks
+from course_lib.grade.checks import CheckFailed
 from course_lib.grade.data_parallel.buckets import (
     STEPS,
     bucket_once,
@@ -45,6 +44,7 @@ from course_lib.grade.data_parallel.gradients import (
 )
 from course_lib.grade.data_parallel.hints import LAB
 from course_lib.grade.data_parallel.sends import reduce_once, wrong_sums, wrong_ways
+from course_lib.grade.trials import HIDDEN_LIMIT_S, on_ranks
 from course_lib.parallel.mesh import Mesh
 
 hint = LAB.hint
@@ -60,10 +60,11 @@ def check_all_reduce(
     """
     cases = [(2, 8), (4, 8), (4, 10)] + ([(3, 7), (4, 3), (2, 1), (4, 1000)] if hidden else [])
 
+    tried = _tried(function, hidden, limit_s)
+
     def prove() -> str:
         for n, length in cases:
-            call = functools.partial(reduce_once, function=function, length=length)
-            ranks = on_ranks(call, n, limit_s=_limit(hidden, limit_s))
+            ranks = on_ranks(reduce_once, n, length=length, **tried)
             wrong = wrong_sums([rank.result for rank in ranks], length)
             if wrong is None:
                 wrong = wrong_ways([rank.messages for rank in ranks])
@@ -93,10 +94,11 @@ def check_average_gradients(
     cases = [(2, 2), (3, 1), (1, 2, 3, 2)] + ([(1, 5), (4, 1, 1)] if hidden else [])
     run = compare.run_config(num_layers=1)
 
+    tried = _tried(function, hidden, limit_s)
+
     def prove() -> str:
         for shares in cases:
-            call = functools.partial(average_once, run=run, shares=shares, function=function)
-            ranks = on_ranks(call, len(shares), limit_s=_limit(hidden, limit_s))
+            ranks = on_ranks(average_once, len(shares), run=run, shares=shares, **tried)
             wrong = wrong_average(ranks, run, shares)
             if wrong:
                 tokens = " and ".join(str(share * run.model.seq_len) for share in shares)
@@ -124,13 +126,14 @@ def check_sum_gradients(
     if hidden:
         layouts += [(3, Layout()), (4, Layout(tp=2))]
 
+    tried = _tried(function, hidden, limit_s)
+
     def prove() -> str:
         for n, layout in layouts:
             run = compare.run_config(
                 layout, global_batch=4 * n, micro_batch=2, num_layers=layout.pp
             )
-            call = functools.partial(train_with, run=run, function=function)
-            ranks = on_ranks(call, n, layout=layout, limit_s=_limit(hidden, limit_s))
+            ranks = on_ranks(train_with, n, layout=layout, run=run, **tried)
             wrong = wrong_training(ranks, run)
             if wrong:
                 raise CheckFailed(f"with {_layout_words(layout, n)}, {wrong}")
@@ -156,10 +159,11 @@ def check_make_buckets(
     sizes = [50_000.0, 1e9, 1.0] + ([200.0, 20_000.0, 100_000.5, 250_000.0] if hidden else [])
     run = compare.run_config(num_layers=2)
 
+    tried = _tried(function, hidden, limit_s)
+
     def prove() -> str:
         named = dict(compare.build_model(run).named_parameters())
-        call = functools.partial(bucket_once, parameters=named, sizes=sizes, function=function)
-        [results] = on_ranks(call, 1, limit_s=_limit(hidden, limit_s))
+        [results] = on_ranks(bucket_once, 1, parameters=named, sizes=sizes, **tried)
         for size, buckets in zip(sizes, results, strict=True):
             wrong = wrong_buckets(buckets, named, size)
             if wrong:
@@ -183,10 +187,11 @@ def check_overlap_buckets(
     cases = [(2, 50_000.0), (4, 50_000.0)] + ([(3, 20_000.0), (2, 1e9)] if hidden else [])
     run = compare.run_config(num_layers=2)
 
+    tried = _tried(function, hidden, limit_s)
+
     def prove() -> str:
         for n, size in cases:
-            call = functools.partial(overlap_steps, run=run, size=size, function=function)
-            ranks = on_ranks(call, n, limit_s=_limit(hidden, limit_s))
+            ranks = on_ranks(overlap_steps, n, run=run, size=size, **tried)
             for step in range(STEPS):
                 wrong = wrong_overlap([rank[step] for rank in ranks])
                 if wrong:
@@ -198,8 +203,8 @@ def check_overlap_buckets(
     LAB.check("overlap_buckets", function, prove, hidden=hidden)
 
 
-def _limit(hidden: bool, limit_s: float | None) -> float | None:
-    return limit_s or (HIDDEN_LIMIT_S if hidden else None)
+def _tried(function: Callable, hidden: bool, limit_s: float | None) -> dict[str, Any]:
+    return {"function": function, "limit_s": limit_s or (HIDDEN_LIMIT_S if hidden else None)}
 
 
 def _layout_words(layout: Layout, n: int) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from course_lib.config import RunConfig
 from course_lib.grade import compare
-from course_lib.grade.checks import CheckFailed, plain_tensor
+from course_lib.grade.checks import CheckFailed
 from course_lib.grade.signatures import (
     Gradients,
     Suspect,
@@ -20,6 +20,7 @@ from course_lib.grade.signatures import (
     say_what_is_wrong,
     total,
 )
+from course_lib.grade.trials import plain_tensor
 from course_lib.parallel.mesh import Mesh
 
 
