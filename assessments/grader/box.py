@@ -94,6 +94,7 @@ def box_argv(
     words += ["--size", size, "--perms", "1777", "--tmpfs", "/tmp"]
     words += ["--size", size, "--perms", "1777", "--tmpfs", HOME]
     words += ["--ro-bind", str(submission), "/submission", "--bind", str(channel), CHANNEL]
+    words += ["--remount-ro", "/"]
     environment = {
         "HOME": HOME,
         "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",

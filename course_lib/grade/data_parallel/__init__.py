@@ -193,7 +193,7 @@ def check_overlap_buckets(
         for n, size in cases:
             ranks = on_ranks(overlap_steps, n, run=run, size=size, **tried)
             for step in range(STEPS):
-                wrong = wrong_overlap([rank[step] for rank in ranks])
+                wrong = wrong_overlap([rank[step] for rank in ranks], run, step)
                 if wrong:
                     when = "" if step == 0 else " in the second step"
                     raise CheckFailed(f"on {n} ranks{when}, {wrong}")

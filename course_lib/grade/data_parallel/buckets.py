@@ -4,7 +4,6 @@ That messages overlap is read from their order (grade/messages.py), so a slow ma
 nothing.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +12,13 @@ from torch import nn
 from course_lib.config import RunConfig
 from course_lib.grade import compare
 from course_lib.grade.checks import CheckFailed
-from course_lib.grade.data_parallel.gradients import Changed, around, backward, sequences
+from course_lib.grade.data_parallel.gradients import (
+    Changed,
+    around,
+    backward,
+    own_gradients,
+    sequences,
+)
 from course_lib.grade.messages import recorded
 from course_lib.grade.signatures import (
     Suspect,
@@ -152,10 +157,7 @@ def _overlap_step(
     *,
     step: int,
 ) -> Step:
-    shares = [step + 1] * mesh.dp.size
-    tokens = sequences(run, shares, mesh.rank)
-    alone = compare.build_model(run)  # no hooks: this rank's own gradients
-    backward(alone, tokens)
+    tokens = sequences(run, _shares(step, mesh.dp.size), mesh.rank)
     model.zero_grad()
     already = mesh.dp.traffic.num_calls
     with recorded() as names:
@@ -166,7 +168,7 @@ def _overlap_step(
     changed = around(model, lambda: None)
     over = names.index("check/backward is over")
     return Step(
-        changed=dataclasses.replace(changed, before=compare.gradients_of(alone)),
+        changed=changed,
         buckets=buckets,
         sent_by=[max(sent[name] for name in bucket) - already for bucket in buckets],
         in_backward=names[:over],
@@ -174,13 +176,18 @@ def _overlap_step(
     )
 
 
+def _shares(step: int, n: int) -> tuple[int, ...]:
+    return (step + 1,) * n
+
+
 def _all_names(step: Step) -> list[str]:
     return step.in_backward + step.afterwards
 
 
-def wrong_overlap(ranks: list[Step]) -> str | None:
-    before = [rank.changed.before for rank in ranks]
-    expected, n = total(before), len(ranks)
+def wrong_overlap(ranks: list[Step], run: RunConfig, step: int) -> str | None:
+    n = len(ranks)
+    before = [own_gradients(run, _shares(step, n), rank) for rank in range(n)]
+    expected = total(before)
 
     def of_sum(factor: float) -> str:
         why = ": finish sums, it does not average" if is_factor(factor, 1 / n) else ""

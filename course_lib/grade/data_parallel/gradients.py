@@ -1,5 +1,6 @@
 """A learner's average and sum of gradients: tried on real ranks, compared with one process."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,17 @@ def backward(model: nn.Module, tokens: Tensor) -> None:
     F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()).backward()
 
 
+@functools.cache
+def own_gradients(run: RunConfig, shares: tuple[int, ...], rank: int) -> Gradients:
+    """Return a rank's gradients of its own share, as it has them before anything is summed.
+
+    Computed where the answer is judged: what the ranks of a trial say of it proves nothing.
+    """
+    model = compare.build_model(run)
+    backward(model, sequences(run, shares, rank))
+    return compare.gradients_of(model)
+
+
 def average_once(mesh: Mesh, run: RunConfig, shares: Sequence[int], function: Callable) -> Changed:
     model = compare.build_model(run)
     tokens = sequences(run, shares, mesh.rank)
@@ -98,7 +110,7 @@ def wrong_average(ranks: list[Changed], run: RunConfig, shares: Sequence[int]) -
             "right only for equal numbers: weigh each with its num_tokens." + off
         )
 
-    before = [rank.before for rank in ranks]
+    before = [own_gradients(run, tuple(shares), rank) for rank in range(n)]
     suspects = [
         Suspect(expected, of_whole_batch),
         Suspect(total(before, [1 / n] * n), of_equal_weights),
