@@ -4,9 +4,12 @@ What a hostile answer is, what it may get and what it must be told stands at the
 assessments/answers/hostile. It is put where the made-up lab's first answer goes.
 """
 
+import dataclasses
 import os
 import re
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -124,8 +127,6 @@ def test_hostile(path: Path, submission: Path, row) -> None:
 def test_what_is_left_after_grading(submission, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    import tempfile
-
     monkeypatch.setattr(tempfile, "tempdir", None)
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     graded(answered("import os; os._exit(1)"), submission)
@@ -183,6 +184,83 @@ def test_what_could_not_be_judged_has_no_mark_and_a_reason(submission):
     _, report = graded(notebook, submission)
     assert report.to_look_at == {"mean_of_parts_test": "accounting does not answer"}
     assert "This could not be graded: accounting does not answer" in shown(notebook)
+
+
+FORGED = """
+from course_lib.grade import trials
+from course_lib.grade.data_parallel.sends import Reduced
+
+def forged(trial, function):
+    value = Reduced(torch.zeros(8, dtype=torch.float64), ["comm/exchange"], 0)
+    return trials.Outcome({rank: trials.Ending(value=value) for rank in range(trial.n)}, {}, {})
+
+trials.run_trial = forged
+
+def all_reduce(tensor, axis):
+    return None
+"""
+
+
+@pytest.mark.timeout(900)
+def test_lab_03_is_judged_outside(submission):
+    """Functions on ranks: tried in the box, judged here; also where the trial itself is a lie."""
+    (lab,) = [lab for lab in build.read_labs() if lab.name == "03_data_parallel"]
+    limits = dataclasses.replace(Limits(), cell_s=120)
+    full = {
+        cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points
+        for cell in lab.source.cells
+        if cell.metadata.get("nbgrader", {}).get("grade")
+    }
+    report = grade_notebook(lab.source, submission, learner="anna", limits=limits)
+    assert {name: mark for name, (mark, _) in scores(lab.source).items()} == full
+    assert report.to_look_at == {}
+    (cell,) = [cell for cell in lab.source.cells if "def all_reduce(" in cell.source]
+    cell.source = FORGED
+    grade_notebook(lab.source, submission, learner="anna", limits=limits)
+    assert {mark for mark, _ in scores(lab.source).values()} == {0}
+    assert "the sum" in shown(lab.source)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_an_ordinary_user_can_grade_too():
+    """With a user namespace instead of a user of the box's own."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        grade_as_somebody(Path(folder))
+
+
+def grade_as_somebody(place: Path) -> None:
+    script = place / "grade.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from tests.labs import test_grader as t\n"
+        "for name in sys.argv[1:]:\n"
+        "    notebook = t.answered((t.HOSTILE[0].parent / f'{name}.py').read_text())\n"
+        "    marks, _ = t.graded(notebook, Path('here'))\n"
+        "    print(name, marks, t.shown(notebook))\n"
+    )
+    place.chmod(0o755)
+    (place / "here").mkdir()
+    (place / "home").mkdir()
+    for path in (place, *place.iterdir()):
+        os.chown(path, 61500, 61500)
+    names = ["reads_solutions", "writes_the_gradebook", "calls_home", "fork_bomb"]
+    become = ["setpriv", "--reuid", "61500", "--regid", "61500", "--clear-groups"]
+    done = subprocess.run(
+        [*become, sys.executable, "-P", str(script), *names],
+        cwd=place,
+        env=os.environ | {"HOME": str(place / "home"), "TMPDIR": str(place)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if "Permission denied" in done.stderr:
+        pytest.skip("this checkout is closed to other users")
+    assert done.returncode == 0, done.stderr
+    for words in ("found: nothing", "written: nothing", "reached: nothing"):
+        assert words in done.stdout, done.stdout
+    assert done.stdout.count("'mean_of_parts_test': 0, 'weights_test': 1.5") == len(names)
 
 
 @pytest.fixture(scope="module")
