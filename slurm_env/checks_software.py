@@ -27,6 +27,7 @@ def software_checks() -> list[Check]:
     return [
         Check("SLURM and munge", slurm_packages),
         Check("accounting database", accounting_packages),
+        Check("grading sandbox", sandbox),
         Check("Python", python),
         Check("Python packages", python_packages),
         Check("torch", torch, limit_s=100),
@@ -59,6 +60,26 @@ def accounting_packages() -> Finding:
             f"{INSTALL} slurmdbd mariadb-server, then `workshop down` and `workshop up`.",
         )
     return Finding(OK, f"slurmdbd, MariaDB {_version('mariadbd', '--version')}")
+
+
+def sandbox() -> Finding:
+    """Tell whether learners' notebooks can be graded here; only the instructor needs that."""
+    remedy = f"{INSTALL} bubblewrap"
+    if not shutil.which("bwrap"):
+        return Finding(WARNING, "no bubblewrap: `workshop class grade` cannot grade", remedy)
+    done = run(["bwrap", "--ro-bind", "/", "/", "--unshare-all", "true"], timeout_s=10)
+    return judge_sandbox(_version("bwrap", "--version"), done.returncode, done.stderr)
+
+
+def judge_sandbox(version: str, code: int, said: str) -> Finding:
+    if code:
+        return Finding(
+            WARNING,
+            f"bubblewrap {version} cannot make a sandbox here ({one_line(said)}): no grading",
+            "sudo sysctl kernel.unprivileged_userns_clone=1 (on Ubuntu also "
+            "kernel.apparmor_restrict_unprivileged_userns=0), or grade on another machine",
+        )
+    return Finding(OK, f"bubblewrap {version}")
 
 
 def python() -> Finding:

@@ -224,6 +224,15 @@ def test_missing_programs_name_the_packages(monkeypatch):
     assert software.slurm_packages().state == FAILED
     assert software.accounting_packages().state == WARNING
     assert "slurmdbd mariadb-server" in software.accounting_packages().remedy
+    assert software.sandbox().state == WARNING
+    assert "bubblewrap" in software.sandbox().remedy
+
+
+def test_a_sandbox_that_cannot_be_made_is_a_warning_with_the_remedy():
+    assert software.judge_sandbox("0.8.0", 0, "").state == OK
+    finding = software.judge_sandbox("0.8.0", 1, "bwrap: No permissions to create new namespace")
+    assert finding.state == WARNING and "No permissions" in finding.found
+    assert "unprivileged_userns_clone" in finding.remedy
 
 
 # --- what the machine allows --------------------------------------------------------------------
