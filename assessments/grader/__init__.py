@@ -16,9 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FAILED = "the notebook"
-"""Under this name `to_look_at` tells of a notebook that could not be graded at all."""
-
 
 @dataclass
 class Graded:
@@ -31,7 +28,7 @@ class Graded:
     points: dict[str, float] = field(default_factory=dict)
     """What there was to be had, by grade id."""
     to_look_at: dict[str, str] = field(default_factory=dict)
-    """Why somebody should look, by grade id."""
+    """Why somebody should look, by grade id; "" for the whole of it."""
     seconds: float = 0.0
 
 
@@ -104,6 +101,6 @@ def grade_all(
             work, names, lambda: start_workers(work, number, on_cluster=on_cluster)
         ):
             finish(there.record(result.student, result.notebook, result.record))
-        if not any(FAILED in result.to_look_at for result in graded.values()):
+        if not any("" in result.to_look_at for result in graded.values()):
             shutil.rmtree(work)  # else it has the workers' logs
     return [graded[student] for student in students]

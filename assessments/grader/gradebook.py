@@ -28,8 +28,8 @@ from nbgrader.preprocessors import (
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from assessments.grader import FAILED, Graded
-from assessments.grader.notebook import NOT_GRADED
+from assessments.grader import Graded
+from assessments.grader.judge import NOT_GRADED
 from course_lib.runlog import write_text
 
 
@@ -122,7 +122,7 @@ class Course:
                 grade.auto_score, grade.needs_manual_grade = None, True
             book.db.commit()
         graded = self._marks(student)
-        graded.to_look_at = {FAILED: reason}
+        graded.to_look_at = {"": reason}
         return graded
 
     def _grades(self, book: Gradebook, student: str) -> list[Any]:

@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ from assessments.grader.kernel import KernelEnded, error_output
 from course_lib.grade import border, whose
 from course_lib.grade.checks import CheckFailed, NotGradable
 
+TESTS = "<tests>"
+NOT_GRADED = "NotGraded"
+"""The name of the error in a tests cell that somebody has to look at: no mark, not even 0."""
 CELL_S = 240.0
 """For a tests cell in all. Its trials and calls have limits of their own, far below."""
 CALL_S = 60.0
@@ -69,31 +73,11 @@ class Judge:
             if score is not None:
                 data = {"text/plain": repr(float(score))}
                 outputs.append(nbformat.v4.new_output("execute_result", data=data))
-        except CheckFailed as failure:
-            outputs.append(error_output(type(failure).__name__, str(failure)))
-        except NotGradable as reason:
-            look = str(reason)
-            outputs.append(error_output("NotGraded", f"This could not be graded: {look}"))
-        except AssertionError as failure:
-            outputs.append(
-                error_output("AssertionError", str(failure) or "this is not what was asked for")
-            )
-        except NameError as error:
-            outputs.append(
-                error_output(
-                    "NameError", f"{error}. Did the cell that defines it fail, or is it gone?"
-                )
-            )
-        except border.NotPlain as error:
-            outputs.append(
-                error_output("NotPlain", f"what your notebook gave to the check: {error}")
-            )
         except KernelEnded:
             raise
         except Exception as error:
-            # An answer of a wrong type looks like this; so does a mistake of ours.
-            look = f"the check itself stopped with {type(error).__name__}: {error}"[:600]
-            outputs.append(error_output(type(error).__name__, f"{error}"[:600]))
+            name, words, look = _verdict(error)
+            outputs.append(error_output(name, words, line=_line_in_cell(error)))
         if printed.getvalue():
             text = printed.getvalue()[:20_000]
             outputs.insert(0, nbformat.v4.new_output("stream", name="stdout", text=text))
@@ -110,10 +94,10 @@ class Judge:
         last = tree.body[-1] if tree.body else None
         if isinstance(last, ast.Expr):
             tree.body.pop()
-        exec(compile(tree, "<tests>", "exec"), names)
+        exec(compile(tree, TESTS, "exec"), names)
         if not isinstance(last, ast.Expr):
             return None
-        return eval(compile(ast.Expression(last.value), "<tests>", "eval"), names)
+        return eval(compile(ast.Expression(last.value), TESTS, "eval"), names)
 
     def _stand_in(self, thing: Any) -> Any:
         if isinstance(thing, border.FunctionThere):
@@ -188,6 +172,28 @@ class StandIn:
     def try_on_ranks(self, trial: Any) -> Any:
         """Try it on ranks (course_lib/grade/trials.py)."""
         return self._judge.try_on_ranks(border.Try(self.__name__, trial))
+
+
+def _verdict(error: Exception) -> tuple[str, str, str]:
+    """Return the name of an error, what is said of it, and why somebody should look, or ""."""
+    name, words, look = type(error).__name__, str(error)[:2000], ""
+    if isinstance(error, NotGradable):
+        name, look, words = NOT_GRADED, words, f"This could not be graded: {words}"
+    elif isinstance(error, AssertionError):
+        words = words or "this is not what was asked for"
+    elif isinstance(error, NameError):
+        words += ". Did the cell that defines it fail, or is it gone?"
+    elif isinstance(error, border.NotPlain):
+        words = f"what your notebook gave to the check: {words}"
+    elif not isinstance(error, CheckFailed):
+        # An answer of a wrong type looks like this; so does a mistake of ours.
+        look = f"the check itself stopped with {name}: {words}"
+    return name, words, look
+
+
+def _line_in_cell(error: Exception) -> int | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in frames if frame.filename == TESTS), None)
 
 
 def _free_names(tree: ast.Module, given: dict[str, Any]) -> list[str]:

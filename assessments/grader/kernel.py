@@ -200,9 +200,10 @@ class BoxedKernel:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def error_output(name: str, words: str) -> NotebookNode:
-    """Return an error as a cell's output, in words for the learner and without a traceback."""
-    return nbformat.v4.new_output("error", ename=name, evalue=words, traceback=[words])
+def error_output(name: str, words: str, *, line: int | None = None) -> NotebookNode:
+    """Return an error as a cell's output, in words for the learner: no traceback but the line."""
+    place = [f"line {line} of this cell"] if line else []
+    return nbformat.v4.new_output("error", ename=name, evalue=words, traceback=[*place, words])
 
 
 class _Recorder:

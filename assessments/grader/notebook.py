@@ -12,14 +12,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from assessments.grader.box import Limits
-from assessments.grader.judge import Judge
+from assessments.grader.judge import NOT_GRADED, Judge
 from assessments.grader.kernel import BoxedKernel, KernelEnded, error_output
 from course_lib.grade import border
 
 MAX_KERNELS = 4
 """A notebook that ends more of them is not worth the time of those who wait."""
-NOT_GRADED = "NotGraded"
-"""The name of the error in a tests cell that somebody has to look at: no mark, not even 0."""
 
 
 @dataclass

@@ -375,8 +375,8 @@ def test_marks(results, student, marks):
 def test_what_could_not_be_graded_says_why(results):
     looks = {student: result.to_look_at for student, result in results.items() if result.to_look_at}
     assert set(looks) == {"damaged", "without"}
-    assert "JSON" in looks["damaged"]["the notebook"]
-    assert "No notebooks were matched" in looks["without"]["the notebook"]
+    assert "JSON" in looks["damaged"][""]
+    assert "No notebooks were matched" in looks["without"][""]
 
 
 def test_nbgrader_shows_them_as_to_be_graded_by_hand(course, results):
