@@ -18,6 +18,7 @@ from course_lib.profile.across import RunProfile
 from course_lib.profile.memory_profile import OWNER_COLOURS, MemoryProfile
 from course_lib.profile.report import Comparison
 from course_lib.profile.summary import COLOURS, HATCHED, summarize
+from course_lib.slurm.accounting import JobRecord
 
 BLUE = "#0072B2"
 ORANGE = "#D55E00"
@@ -63,6 +64,51 @@ def loss_figure(records: Sequence[dict[str, Any]], *, steps: int, title: str = "
         axes.legend(frameon=False, loc="upper right")
     if title:
         axes.set_title(title, fontsize=11, loc="left")
+    return figure
+
+
+def jobs_figure(records: Sequence[JobRecord]) -> Figure:
+    """Draw jobs and tasks of arrays from their submission on: waiting, then running.
+
+    Args:
+        records: what accounting says of them; those that have not started only wait.
+    """
+    figure = Figure(figsize=(7.0, 0.9 + 0.3 * len(records)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    sent = [record.submit_s for record in records if record.submit_s is not None]
+    zero_s, last_s = min(sent, default=0.0), max([0.0, *(r.end_s or 0.0 for r in records)])
+    waiting: dict[str, Any] = {"color": "white", "edgecolor": GREY, "hatch": "////"}
+    labelled: set[str] = set()
+
+    def bar(row: int, begin_s: float, end_s: float, label: str, style: dict[str, Any]) -> None:
+        shown = None if label in labelled else label
+        labelled.add(label)
+        axes.barh(row, end_s - begin_s, left=begin_s - zero_s, height=0.6, label=shown, **style)
+
+    for row, record in enumerate(records):
+        submit_s = record.submit_s if record.submit_s is not None else zero_s
+        started_s = record.start_s if record.start_s is not None else record.end_s or last_s
+        ended_s = record.end_s if record.end_s is not None else max(last_s, started_s)
+        if started_s > submit_s:
+            bar(row, submit_s, started_s, "waits", waiting)
+        good = record.state in ("COMPLETED", "RUNNING", "PENDING")
+        if record.start_s is not None:
+            bar(row, started_s, ended_s, "runs", {"color": BLUE if good else ORANGE})
+        word = record.state if not good else record.reason
+        axes.text(ended_s - zero_s, row, f"  {word}", va="center", fontsize=8)
+    names = [
+        f"{record.array_id}_{record.task_id}" if record.array_id else str(record.job_id)
+        for record in records
+    ]
+    axes.set_yticks(range(len(records)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds since the first was sent")
+    axes.set_ylabel("job")
+    axes.margins(x=0.2)
+    axes.set_xlim(left=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    if records:
+        figure.legend(frameon=False, loc="outside upper right", ncols=2, fontsize=8)
     return figure
 
 

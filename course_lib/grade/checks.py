@@ -1,6 +1,7 @@
 """The machine under each exercise: say what is wrong with a learner's answer, and count and hint.
 
-A check is a plain function of what the learner has made. It raises `CheckFailed` with a message in
+A check is a plain function of what the learner has made: a function, which `Lab.check` is given, or
+something handed in, for which `Lab.judge` is enough. It raises `CheckFailed` with a message in
 the learner's terms, or returns the words of the line with the tick. `Lab` counts the tries and
 gives hints. Hidden tests call the same check with `hidden=True`: more cases, no counting.
 
@@ -39,10 +40,11 @@ class Exercise:
     """A gap in a lab's notebook, and the help for it."""
 
     name: str
-    """The learner's function."""
-    parameters: tuple[str, ...]
+    """The learner's function, or what is handed in (grade/handed_in.py)."""
     hints: tuple[str, str, str]
     """From a nudge to nearly the answer."""
+    parameters: tuple[str, ...] = ()
+    """The function's; empty where the answer is none."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,31 @@ class Lab:
     def check(
         self, name: str, function: object, prove: Callable[[], str], *, hidden: bool = False
     ) -> None:
-        """Print a line with a tick, or raise what is wrong; count the try unless hidden.
+        """Judge a function: first whether it is one that takes the exercise's arguments.
 
         Args:
             name: the exercise.
             function: what the learner has written.
+            prove: as for `judge`.
+            hidden: as for `judge`.
+        """
+
+        def prove_function() -> str:
+            _require_function(function, self._by_name[name])
+            return prove()
+
+        self.judge(name, prove_function, hidden=hidden)
+
+    def judge(self, name: str, prove: Callable[[], str], *, hidden: bool = False) -> None:
+        """Print a line with a tick, or raise what is wrong; count the try unless hidden.
+
+        Args:
+            name: the exercise.
             prove: raises CheckFailed, or returns what was proved.
             hidden: for grading: nothing is counted.
         """
         counted = not hidden and not whose().graded
         try:
-            _require_function(function, self._by_name[name])
             proved = prove()
         except CheckFailed as failure:
             if counted:

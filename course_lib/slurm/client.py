@@ -140,8 +140,11 @@ def run_command(
     *,
     timeout_s: float = COMMAND_TIMEOUT_S,
     environment: dict[str, str] | None = None,
+    text: str | None = None,
 ) -> str:
     """Run one of SLURM's commands, with `environment` added to ours, and return what it printed.
+
+    `text` is what it reads, as if piped into it: sbatch takes a script so.
 
     Raises:
         SlurmError: it isn't installed, has no answer within `timeout_s` seconds, or can't reach the
@@ -153,6 +156,7 @@ def run_command(
             argv,
             capture_output=True,
             text=True,
+            input=text,
             timeout=timeout_s,
             env=os.environ | (environment or {}),
         )

@@ -89,6 +89,11 @@ def explain_reason(reason: str) -> str:
     return word
 
 
+def is_reason(word: str) -> bool:
+    """Tell whether this is one of the words above, perhaps with a tail behind a comma."""
+    return word.strip("()").split(",")[0] in _PASSING | _LASTING
+
+
 def never_starts(reason: str) -> bool:
     """Tell whether a job with this reason waits for ever unless somebody acts."""
     return reason.strip("()") in _LASTING

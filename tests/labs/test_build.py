@@ -20,7 +20,11 @@ from tests.labs.made_up import GRADE_IDS, LAB
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = build.lab_notebooks()
-SITE_WORDS = re.compile(r"partition=|--partition|--qos|--account|SBATCH|load_site|/work/|/home/")
+# What belongs to one site: who pays, which queue, whose folders. `--nodes=2` is SLURM's own.
+SITE_WORDS = re.compile(
+    r"partition=|--partition|--qos|--account|--reservation|load_site|/work/|/home/"
+    r"|(SBATCH|sbatch|srun|submit\([^)]*)\s[^\n]*?(?<![\w-])-[pAq]\s?\w"
+)
 
 
 def learner(text):
@@ -70,6 +74,26 @@ def test_a_lab_names_no_site(path):
     code = [cell for cell in nbformat.reads(NOTEBOOKS[path], as_version=4).cells]
     found = [cell.source for cell in code if SITE_WORDS.search(cell.source)]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("line", "names_one"),
+    [
+        ("#SBATCH --partition=cpu", True),
+        ("#SBATCH --qos=x", True),
+        ("#SBATCH --time=1 -p cpu", True),
+        ("#SBATCH -Acourse", True),
+        ('job = submit(script, "--time=1 -q night")', True),
+        ('slurm("srun -p gpu hostname")', True),
+        ("#SBATCH --reservation=lesson", True),
+        ("#SBATCH --nodes=2", False),
+        ("#SBATCH --ntasks-per-node=2 --time=1", False),
+        ('submit(part, "--array=0-3")', False),
+        ('slurm("sacctmgr show qos format=name,priority")', False),
+    ],
+)
+def test_what_belongs_to_a_site_is_told_from_what_is_slurm_s_own(line, names_one):
+    assert bool(SITE_WORDS.search(line)) == names_one
 
 
 def test_a_changed_cell_changes_only_its_own_id():

@@ -1,6 +1,7 @@
 """The loss figure draws what the records say, and says what its axes mean."""
 
-from course_lib.plots import loss_figure, png_bytes
+from course_lib.plots import jobs_figure, loss_figure, png_bytes
+from tests.labs.records import array, job
 
 RECORDS = [{"step": 0, "val_loss": 7.6}]
 RECORDS += [{"step": n, "loss": 7.6 - 0.1 * n} for n in range(1, 21)]
@@ -28,3 +29,17 @@ def test_the_smoothed_curve_stays_within_the_measured_one():
 
 def test_no_records_yet_is_an_empty_figure():
     assert png_bytes(loss_figure([], steps=10)).startswith(b"\x89PNG")
+
+
+def test_a_job_s_bars_begin_where_it_was_sent_and_where_it_started():
+    waiting = job(30, submit_s=2001.0, start_s=None, state="PENDING", reason="Dependency", nodes=())
+    killed = job(31, submit_s=2002.0, start_s=2003.0, state="TIMEOUT", elapsed_s=60.0)
+    figure = jobs_figure([*array(20, 2, elapsed_s=5.0), waiting, killed])
+    axes = figure.axes[0]
+    bars = [(bar.get_x(), bar.get_width()) for bar in axes.patches]
+    assert bars == [(0, 1), (1, 5), (0, 1), (1, 5), (1, 62), (2, 1), (3, 60)]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["20_0", "20_1", "30", "31"]
+    words = [text.get_text().strip() for text in axes.texts]
+    assert words == ["", "", "Dependency", "TIMEOUT"]
+    assert axes.get_xlabel() == "seconds since the first was sent"
+    assert png_bytes(jobs_figure([])).startswith(b"\x89PNG")

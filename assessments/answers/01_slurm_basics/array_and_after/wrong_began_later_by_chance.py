@@ -1,0 +1,6 @@
+# promised: but not because of it: sacct tells of no dependency
+
+from tests.labs.records import array, job
+
+answer = {"array": 20, "after": 30}
+records = [*array(20), job(30, start_s=2012.0, submit_line="sbatch --parsable", reason="")]

@@ -1,0 +1,14 @@
+# promised: array 20 has 3 task(s), and 4 are asked for: --array=0-3 counts from 0 to 3
+
+from tests.labs.records import array, job
+
+answer = {"array": 20, "after": 30}
+records = [
+    *array(20, 3),
+    job(
+        30,
+        start_s=2012.0,
+        submit_line="sbatch --parsable --dependency=afterok:20",
+        reason="Dependency",
+    ),
+]

@@ -1,0 +1,11 @@
+#!/bin/bash
+#SBATCH --job-name=hello
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=2
+#SBATCH --time=00:05
+#SBATCH --mem=500M
+#SBATCH --output=hello-%j.out
+
+echo "job $SLURM_JOB_ID"
+srun bash -c 'echo "rank $SLURM_PROCID of $SLURM_NTASKS on $SLURMD_NODENAME"'
+# promised: --time=00:05 is 5 s to SLURM, which reads minutes:seconds

@@ -1,0 +1,10 @@
+#!/bin/bash
+#SBATCH --job-name=hello
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=2
+#SBATCH --time=5
+#SBATCH --output=hello-%j.out
+
+echo "job $SLURM_JOB_ID"
+srun bash -c 'echo "rank $SLURM_PROCID of $SLURM_NTASKS on $SLURMD_NODENAME"'
+# promised: no --mem: the job would get this site's default

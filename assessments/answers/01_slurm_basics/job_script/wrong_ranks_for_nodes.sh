@@ -1,0 +1,10 @@
+#!/bin/bash
+#SBATCH --job-name=hello
+#SBATCH --ntasks=4
+#SBATCH --time=5
+#SBATCH --mem=500M
+#SBATCH --output=hello-%j.out
+
+echo "job $SLURM_JOB_ID"
+srun bash -c 'echo "rank $SLURM_PROCID of $SLURM_NTASKS on $SLURMD_NODENAME"'
+# promised: --ntasks=4 says how many ranks, not how many nodes

@@ -1,0 +1,8 @@
+# promised: job 17 is anna's, not yours (ada)
+
+from tests.labs.records import job
+
+answer = {"job": 17, "state": "OUT_OF_MEMORY"}
+records = [
+    job(17, state="OUT_OF_MEMORY", exit_code="0:125", memory_asked_bytes=100 * 2**20, user="anna")
+]

@@ -1,0 +1,10 @@
+# promised: job 17 was sent before this lab was given out
+
+from tests.labs.records import job
+
+answer = {"job": 17, "state": "OUT_OF_MEMORY"}
+records = [
+    job(
+        17, state="OUT_OF_MEMORY", exit_code="0:125", memory_asked_bytes=100 * 2**20, submit_s=999.0
+    )
+]

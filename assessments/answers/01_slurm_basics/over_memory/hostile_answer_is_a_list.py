@@ -1,0 +1,3 @@
+# promised: was not written by hand_in
+
+answer = [17, "OUT_OF_MEMORY"]

@@ -1,0 +1,6 @@
+# promised: there is no 'points' here
+
+from tests.labs.records import job
+
+answer = {"job": 17, "state": "OUT_OF_MEMORY", "points": 3}
+records = [job(17, state="OUT_OF_MEMORY", exit_code="0:125", memory_asked_bytes=100 * 2**20)]

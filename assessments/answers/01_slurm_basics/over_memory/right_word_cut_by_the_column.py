@@ -1,0 +1,6 @@
+# right
+
+from tests.labs.records import job
+
+answer = {"job": 17, "state": "OUT_OF_ME+"}
+records = [job(17, state="OUT_OF_MEMORY", exit_code="0:125", memory_asked_bytes=100 * 2**20)]

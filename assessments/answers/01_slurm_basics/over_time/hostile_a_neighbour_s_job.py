@@ -1,0 +1,6 @@
+# promised: job 17 is anna's, not yours (ada)
+
+from tests.labs.records import job
+
+answer = {"job": 17, "state": "TIMEOUT"}
+records = [job(17, state="TIMEOUT", exit_code="0:0", user="anna")]

@@ -1,0 +1,6 @@
+# promised: scancel 17, then send it with --time=1, one minute
+
+from tests.labs.records import job
+
+answer = {"job": 17, "state": "TIMEOUT"}
+records = [job(17, state="RUNNING", time_limit_s=600)]

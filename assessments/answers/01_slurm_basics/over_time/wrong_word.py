@@ -1,0 +1,6 @@
+# promised: 'KILLED' is not the word that sacct has for it
+
+from tests.labs.records import job
+
+answer = {"job": 17, "state": "KILLED"}
+records = [job(17, state="TIMEOUT", exit_code="0:0", elapsed_s=81)]

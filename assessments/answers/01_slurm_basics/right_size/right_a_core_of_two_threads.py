@@ -1,0 +1,6 @@
+# right
+
+from tests.labs.records import job
+
+answer = {"job": 17}
+records = [job(17, elapsed_s=9, cpus=2, cpu_used_s=7.9)]

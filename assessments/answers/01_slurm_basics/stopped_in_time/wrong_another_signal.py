@@ -1,0 +1,17 @@
+# promised: asks for --signal=B:TERM@10, but traps USR1
+
+from tests.labs.records import job
+
+script = """#!/bin/bash
+#SBATCH --time=1
+#SBATCH --signal=B:TERM@10
+save() {
+    srun --ntasks=1 --job-name=save echo "saved after $SECONDS s"
+    exit 0
+}
+trap save USR1
+sleep 600 &
+wait
+"""
+answer = {"job": 17, "script": script}
+records = [job(17, state="TIMEOUT", elapsed_s=81)]

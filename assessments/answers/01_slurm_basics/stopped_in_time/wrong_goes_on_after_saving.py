@@ -1,0 +1,17 @@
+# promised: although it saved: end the function with `exit 0`
+
+from tests.labs.records import job, step
+
+script = """#!/bin/bash
+#SBATCH --time=1
+#SBATCH --signal=B:USR1@10
+save() {
+    srun --ntasks=1 --job-name=save echo "saved after $SECONDS s"
+}
+trap save USR1
+sleep 600 &
+wait
+wait
+"""
+answer = {"job": 17, "script": script}
+records = [job(17, state="TIMEOUT", elapsed_s=81, steps={"0": step("save")})]

@@ -1,0 +1,6 @@
+# promised: srun started 8 rank(s) on 2 node(s)
+
+from tests.labs.records import job, step
+
+answer = {"job": 17}
+records = [job(17, nodes=("node1", "node2"), steps={"0": step(nodes=("node1", "node2"), tasks=8)})]

@@ -1,0 +1,3 @@
+# promised: job is the number that sbatch answered
+
+answer = {"job": 10**1000, "reason": "Resources"}

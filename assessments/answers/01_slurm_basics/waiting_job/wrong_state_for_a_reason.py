@@ -1,0 +1,6 @@
+# promised: PD is the job's state: that it waits
+
+from tests.labs.records import job
+
+answer = {"job": 17, "reason": "PD"}
+records = [job(17, state="CANCELLED", start_s=None, end_s=2005.0, nodes=())]

@@ -1,0 +1,452 @@
+"""What accounting says of the jobs handed in, and which mistake it shows: pure functions.
+
+Each takes records and returns what was proved in words, or raises CheckFailed with what is wrong
+and the remedy. Nothing here asks SLURM: so an answer bank of made-up records tests each message.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from course_lib.grade.checks import CheckFailed, NotGradable
+from course_lib.grade.whose import Whose
+from course_lib.slurm.accounting import JobRecord
+from course_lib.slurm.client import RUNNING, WAITING
+from course_lib.slurm.directives import NoScript, Script, parse_options, parse_script
+from course_lib.slurm.notation import format_duration, format_size
+from course_lib.slurm.reasons import is_reason
+
+Ask = Callable[[int], Sequence[JobRecord]]
+
+WAITED_S = 2.0
+"""SLURM itself takes up to about a second to start a job, and its times are whole seconds."""
+SAVE_STEP = "save"
+"""The srun that the script's function starts: accounting remembers its name."""
+TASKS = 4
+"""Of the array, and ranks of the job on two nodes."""
+WORKED_S = 5.0
+ENOUGH = 0.4
+"""CPU efficiency. One busy loop in one CPU has about 1; where SLURM hands out whole cores of two
+hardware threads at most 0.5; in two CPUs at most 0.5 and in four 0.25."""
+SEND_AGAIN = "send another one and hand in its number"
+
+
+@dataclass(frozen=True)
+class Witness:
+    """Accounting, and whose answer is judged."""
+
+    ask: Ask
+    whose: Whose
+
+    def records(self, job: int) -> list[JobRecord]:
+        """Return a learner's own job, or all tasks of an array."""
+        records = list(self.ask(job))
+        if not records:
+            raise CheckFailed(
+                f"SLURM's accounting knows no job {job} (`sacct -j {job}`): hand in the number "
+                "that sbatch answered"
+            )
+        first = records[0]
+        if first.user != self.whose.user:
+            raise CheckFailed(
+                f"job {job} is {_clean(first.user)}'s, not yours ({self.whose.user}): hand in a "
+                "job of your own"
+            )
+        if first.submit_s is not None and first.submit_s < self.whose.since_s:
+            raise CheckFailed(f"job {job} was sent before this lab was given out: {SEND_AGAIN}")
+        return records
+
+    def job(self, job: int) -> JobRecord:
+        """Return a learner's own job, which is no array."""
+        records = self.records(job)
+        if records[0].array_id is not None:
+            raise CheckFailed(f"job {job} is an array; a single job is asked for here")
+        return records[-1]
+
+    def require_steps(self, record: JobRecord) -> None:
+        """Refuse to judge where accounting keeps no steps: even the script itself is one."""
+        if record.steps:
+            return
+        why = (
+            "this cluster's accounting keeps no steps (AccountingStorageEnforce=nosteps), so "
+            f"nobody can say what ran in job {record.job_id}"
+        )
+        raise NotGradable(why) if self.whose.graded else CheckFailed(why)
+
+
+def judge_wait(witness: Witness, job: int, reason: str) -> str:
+    """Did the job wait, and for the reason given?"""
+    word = reason.strip().strip("()").split(",")[0].strip()
+    if word.upper() in ("PENDING", "PD", "WAITING"):
+        raise CheckFailed(
+            f"{word} is the job's state: that it waits. Why it waits stands in squeue's column "
+            f"NODELIST(REASON), or alone in: squeue -h -j {job} -o %r"
+        )
+    if word in ("", "None"):
+        raise CheckFailed(
+            f"the reason is {word or 'empty'}: SLURM had not looked at the job yet, or it did not "
+            "wait. Ask squeue again a second after you sent it"
+        )
+    record = witness.job(job)
+    waited_s = record.waited_s
+    if waited_s is not None and waited_s < WAITED_S:
+        raise CheckFailed(
+            f"job {job} did not wait: it started {waited_s:.0f} s after you sent it. Ask for more "
+            "than is free while another job of yours runs, or let it wait for that one"
+        )
+    if not is_reason(word) and word != record.reason:
+        raise CheckFailed(
+            f"{_clean(word)!r} is no reason of SLURM's: write its word as it stands in "
+            f"squeue -h -j {job} -o %r"
+        )
+    # Of Resources and Priority accounting keeps nothing, of all others the last.
+    kept_none = word in ("Resources", "Priority")
+    if record.reason and word != record.reason:
+        raise CheckFailed(
+            f"you wrote {word}, but accounting has kept another reason for job {job} (sacct -X -j "
+            f"{job} -o Reason%40): read squeue while the job waits, and hand in what it says"
+        )
+    if not record.reason and not kept_none and waited_s is not None:
+        raise CheckFailed(
+            f"you wrote {word}, but accounting has kept no such reason for job {job}: it keeps all "
+            "but Resources and Priority. Read squeue while the job waits"
+        )
+    waited = "still waits" if waited_s is None else f"waited {waited_s:.0f} s"
+    return f"job {job} {waited}, for {word}."
+
+
+def judge_over_memory(witness: Witness, job: int, state: str) -> str:
+    """Was the job killed for its memory?"""
+    record = witness.job(job)
+    asked = format_size(record.memory_asked_bytes) if record.memory_asked_bytes else "some memory"
+    peak = _peak_bytes(record)
+    if record.state == "COMPLETED":
+        used = f"it used {format_size(peak)} of {asked}" if peak else f"{asked} were enough"
+        raise CheckFailed(
+            f"job {job} ended as COMPLETED: it never went above its limit ({used}). Ask for less "
+            "memory than the program uses: --mem=100M. Without a letter the number is MiB, with G "
+            "GiB"
+        )
+    if not _out_of_memory(record):
+        raise CheckFailed(_another_end(record, "for its memory"))
+    _require_word(state, record, _oom_word(record))
+    used = f"; the last sample saw {format_size(peak)}" if peak else ""
+    return f"job {job} had {asked} and was killed for using more{used}."
+
+
+def judge_over_time(witness: Witness, job: int, state: str) -> str:
+    """Was the job killed at its time limit?"""
+    record = witness.job(job)
+    limit = format_duration(record.time_limit_s) if record.time_limit_s else "its limit"
+    if record.state == "COMPLETED":
+        raise CheckFailed(
+            f"job {job} ended as COMPLETED after {format_duration(record.elapsed_s)} of {limit}: "
+            "it was done in time. Give it less time than it needs: --time=1 is one minute"
+        )
+    if record.state in RUNNING and record.time_limit_s and record.time_limit_s > 120:
+        raise CheckFailed(
+            f"job {job} still runs, and may do so for {limit}: scancel {job}, then send it with "
+            "--time=1, one minute"
+        )
+    if record.state != "TIMEOUT":
+        raise CheckFailed(_another_end(record, "at its time limit"))
+    _require_word(state, record, record.state)
+    late_s = record.elapsed_s - (record.time_limit_s or record.elapsed_s)
+    return f"job {job} had {limit} and was killed {late_s:.0f} s after that."
+
+
+def judge_array_and_after(witness: Witness, array: int, after: int) -> str:
+    """Did all tasks of the array complete, and did the other job wait for all of them?"""
+    tasks = witness.records(array)
+    if tasks[0].array_id is None:
+        raise CheckFailed(
+            f"job {array} is a single job, no array: --array=0-{TASKS - 1} makes {TASKS} tasks of "
+            "it"
+        )
+    if after == array or any(task.job_id == after for task in tasks):
+        raise CheckFailed("`after` is a job of its own, sent after the array: hand in its number")
+    unfinished = [task for task in tasks if task.state in (*RUNNING, *WAITING)]
+    if unfinished:
+        raise CheckFailed(
+            f"{len(unfinished)} task(s) of array {array} have not ended: wait_for({array}), then "
+            "check again"
+        )
+    if len(tasks) < TASKS:
+        raise CheckFailed(
+            f"array {array} has {len(tasks)} task(s), and {TASKS} are asked for: "
+            f"--array=0-{TASKS - 1} counts from 0 to {TASKS - 1}, both included"
+        )
+    bad = [task for task in tasks if task.state != "COMPLETED"]
+    if bad:
+        raise CheckFailed(
+            f"task {bad[0].task_id} of array {array} ended as {bad[0].state}: all must complete. "
+            "Look at its output"
+        )
+    job = witness.job(after)
+    ended_s = max(task.end_s or 0.0 for task in tasks)
+    kind = _dependency(job)
+    _require_dependency(job, array, kind, ended_s)
+    if job.state != "COMPLETED":
+        raise CheckFailed(_another_end(job, "", wanted="complete"))
+    began_s = job.start_s or 0.0
+    return (
+        f"{len(tasks)} tasks completed, and job {after} began {began_s - ended_s:.0f} s after the "
+        "last one."
+    )
+
+
+def _require_dependency(job: JobRecord, array: int, kind: str, ended_s: float) -> None:
+    name = f"job {job.job_id}"
+    right = f"--dependency=afterok:{array}"
+    if job.state in WAITING:
+        raise CheckFailed(
+            f"{name} still waits, for {job.reason or 'its turn'}. Under DependencyNeverSatisfied "
+            f"it will wait for ever: scancel {job.job_id} and send it again with {right}"
+        )
+    if kind.startswith("after:") or (kind.startswith("after+")):
+        raise CheckFailed(
+            f"{name} was sent with {_clean(kind)}: `after` waits until the array has *begun*. "
+            f"Wait for its good end: {right}"
+        )
+    if kind and kind.split(":")[0] in ("afterany", "afternotok", "aftercorr", "singleton"):
+        what = {
+            "afterany": "also starts it when a task has failed",
+            "afternotok": "starts it only when a task has failed",
+            "aftercorr": "is for an array that waits for another, task by task",
+            "singleton": "waits for your jobs of the same name",
+        }[kind.split(":")[0]]
+        raise CheckFailed(f"{name} was sent with {_clean(kind)}, which {what}: use {right}")
+    if re.search(rf"afterok:{array}_\d+", kind):
+        raise CheckFailed(
+            f"{name} waits for one task only ({_clean(kind)}): the array's number alone means all "
+            f"of them, {right}"
+        )
+    if job.submit_s is not None and job.submit_s > ended_s:
+        raise CheckFailed(
+            f"{name} was sent when array {array} had ended already, so it had nothing to wait for. "
+            "Send both in one go: the dependency does the waiting"
+        )
+    if (job.start_s or ended_s) < ended_s:
+        other = re.fullmatch(r"afterok:(\d+)", kind)
+        why = f"it was sent with {_clean(kind)}" if other else "it had no dependency"
+        raise CheckFailed(
+            f"{name} began {ended_s - (job.start_s or 0.0):.0f} s before array {array} had ended: "
+            f"{why}. Send it with {right}"
+        )
+    if not kind and job.reason != "Dependency":
+        raise CheckFailed(
+            f"{name} began after array {array}, but not because of it: sacct tells of no "
+            f"dependency. Send it with {right}"
+        )
+
+
+def _dependency(job: JobRecord) -> str:
+    """Return the dependency on the command line; "" if it was in the script, or there was none."""
+    words = job.submit_line.split()
+    try:
+        return parse_options(words[1:], "the command line").get("dependency", "")
+    except NoScript:
+        return ""
+
+
+def judge_signal(witness: Witness, job: int, script: str) -> str:
+    """Did the job hear the signal, save and end itself in time?"""
+    record = witness.job(job)
+    try:
+        read = parse_script(script)
+    except NoScript as error:
+        raise CheckFailed(f"the script handed in: {error}") from None
+    body = "\n".join(read.commands)
+    asked = _signal_asked(record, read)
+    saved = [step for step in record.steps.values() if step.name == SAVE_STEP]
+    if record.state in (*RUNNING, *WAITING):
+        raise CheckFailed(_another_end(record, ""))
+    _require_signal(record, asked, read)
+    trap = re.search(r"\btrap\s+(\S+|'[^']*'|\"[^\"]*\")\s+(?:SIG)?USR1\b", body)
+    if trap is None:
+        raise CheckFailed(
+            "no `trap save USR1` in the script"
+            + (
+                ": the signal ended the script itself (exit code 0:10)"
+                if record.exit_code.endswith(":10")
+                else ": nobody hears the signal"
+            )
+            + ". Name the function and the signal before the work begins"
+        )
+    if record.state == "TIMEOUT":
+        if not re.search(r"\bwait\b", body):
+            raise CheckFailed(
+                f"job {job} ran into its time limit: bash runs a trap only when the command in the "
+                "foreground has ended. Put the work into the background and wait for it: "
+                "`work & wait`"
+            )
+        raise CheckFailed(
+            f"job {job} ran into its time limit"
+            + (" although it saved: end the function with `exit 0`" if saved else "")
+            + ("" if saved else ": `save` was not called before it. Is `trap` above the work?")
+        )
+    if record.state != "COMPLETED":
+        if saved:
+            raise CheckFailed(
+                f"job {job} saved, but ended as {record.state} with exit code {record.exit_code}: "
+                "end the function with `exit 0`, or SLURM takes the job for failed"
+            )
+        raise CheckFailed(_another_end(record, "", wanted="complete"))
+    if not saved:
+        witness.require_steps(record)
+        raise CheckFailed(
+            f"job {job} completed after {format_duration(record.elapsed_s)} without saving "
+            f"(no step named {SAVE_STEP} in sacct): its work was done, or never begun, before the "
+            "signal came. The work must last longer than the time limit"
+        )
+    return (
+        f"job {job} was told after {record.elapsed_s:.0f} s of "
+        f"{format_duration(record.time_limit_s or 0)}, saved, and ended as COMPLETED."
+    )
+
+
+def _signal_asked(record: JobRecord, read: Script) -> str:
+    try:
+        line = parse_options(record.submit_line.split()[1:], "the command line")
+    except NoScript:
+        line = {}
+    return line.get("signal", read.options.get("signal", ""))
+
+
+def _require_signal(record: JobRecord, asked: str, read: Script) -> None:
+    if not asked:
+        for ignored in read.ignored:
+            if "--signal" in ignored.text:
+                raise CheckFailed(f"line {ignored.line} ({_clean(ignored.text)}): {ignored.why}")
+        raise CheckFailed("the script asks for no signal: #SBATCH --signal=B:USR1@10")
+    match = re.fullmatch(r"(?:(R?B?R?):)?(?:SIG)?([A-Z0-9]+)(?:@(\d{1,5}))?", asked.upper())
+    if match is None or match[2] not in ("USR1", "10"):
+        raise CheckFailed(
+            f"the script asks for --signal={_clean(asked)}, but traps USR1: --signal=B:USR1@10"
+        )
+    if "B" not in (match[1] or ""):
+        raise CheckFailed(
+            f"--signal={_clean(asked)} goes to the steps (srun) of the job and not to the script "
+            "that has the trap: with B: in front the script gets it, --signal=B:USR1@10"
+        )
+    before_s = int(match[3] or 60)
+    if record.time_limit_s and before_s >= record.time_limit_s:
+        raise CheckFailed(
+            f"--signal={_clean(asked)} asks for the signal {before_s} s before the end of a job of "
+            f"{record.time_limit_s:.0f} s, which is at once: ask for 10 s before"
+        )
+
+
+def judge_right_size(witness: Witness, job: int) -> str:
+    """Did the job use most of the CPU time that it reserved?"""
+    record = witness.job(job)
+    if record.state != "COMPLETED":
+        raise CheckFailed(_another_end(record, "", wanted="complete"))
+    if record.elapsed_s < WORKED_S:
+        raise CheckFailed(
+            f"job {job} ran for {record.elapsed_s:.0f} s, and the work takes more than "
+            f"{WORKED_S:.0f}: change what is reserved, not the work"
+        )
+    share = record.cpu_used_s / (record.cpus * record.elapsed_s) if record.cpus else 0.0
+    arithmetic = (
+        f"{record.cpu_used_s:.1f} s of CPU time / ({record.cpus} CPUs x {record.elapsed_s:.0f} s) "
+        f"= {share:.0%}"
+    )
+    if record.cpu_used_s < WORKED_S / 2:
+        raise CheckFailed(
+            f"{arithmetic}: it hardly computed at all. A job that sleeps uses no CPU time: send "
+            "the loop as it stands"
+        )
+    if share < ENOUGH:
+        why = (
+            f"one loop keeps one CPU busy, and {record.cpus} were reserved: --cpus-per-task=1, on "
+            "one node"
+            if record.cpus > 1
+            else "something else kept the CPU busy: send it again when your other jobs have ended"
+        )
+        raise CheckFailed(f"{arithmetic}: {why}")
+    return arithmetic + "."
+
+
+def judge_two_nodes(witness: Witness, job: int) -> str:
+    """Did four ranks run on two nodes in one step?"""
+    record = witness.job(job)
+    if record.state != "COMPLETED":
+        raise CheckFailed(_another_end(record, "", wanted="complete"))
+    if len(record.nodes) != 2:
+        raise CheckFailed(
+            f"job {job} had {len(record.nodes)} node(s), not 2: --nodes=2. (--ntasks says how many "
+            "ranks, and leaves it to SLURM how many nodes that takes.)"
+        )
+    witness.require_steps(record)
+    steps = [step for name, step in record.steps.items() if name.isdecimal()]
+    if not steps:
+        raise CheckFailed(
+            f"job {job} held 2 nodes, but no step ran in it: without srun the script runs on the "
+            "first node only, once"
+        )
+    best = max(steps, key=lambda step: (len(step.nodes) == 2, step.tasks))
+    if best.tasks != TASKS or len(best.nodes) != 2:
+        raise CheckFailed(
+            f"srun started {best.tasks} rank(s) on {len(best.nodes)} node(s), and "
+            f"{TASKS} on 2 are asked for: --ntasks-per-node=2 in the script, and a bare srun"
+        )
+    return f"srun started {best.tasks} ranks on {' and '.join(best.nodes)}."
+
+
+def _another_end(record: JobRecord, how: str, *, wanted: str = "be killed") -> str:
+    name = f"job {record.job_id}"
+    if record.state in RUNNING:
+        return f"{name} still runs: wait_for({record.job_id}), then check again"
+    if record.state in WAITING:
+        return (
+            f"{name} still waits ({record.reason or 'Resources or Priority'}): wait_for("
+            f"{record.job_id}), or scancel it and ask for less"
+        )
+    words = {
+        "COMPLETED": "ended by itself",
+        "TIMEOUT": "was killed at its time limit",
+        "OUT_OF_MEMORY": "was killed for its memory",
+        "CANCELLED": "was cancelled (scancel) before that could happen",
+        "NODE_FAIL": "lost its node",
+        "FAILED": f"failed by itself, with exit code {record.exit_code}",
+    }.get(record.state, "ended otherwise")
+    if _out_of_memory(record):
+        words = "was killed for its memory"
+    to = f"to {wanted} {how}".strip()
+    return (
+        f"{name} ended as {record.state}: it {words}, and was {to}. Look at its "
+        f"output (slurm-{record.job_id}.out, or the file that --output names); {SEND_AGAIN}"
+    )
+
+
+def _out_of_memory(record: JobRecord) -> bool:
+    return "OUT_OF_MEMORY" in (record.state, *(step.state for step in record.steps.values()))
+
+
+def _oom_word(record: JobRecord) -> str:
+    return "OUT_OF_MEMORY" if _out_of_memory(record) else record.state
+
+
+def _require_word(said: str, record: JobRecord, word: str) -> None:
+    # sacct cuts what does not fit its column and marks the cut with a plus: OUT_OF_ME+.
+    said = said.strip().split()[0] if said.strip() else ""
+    if said.upper() in (word, record.state) or (
+        said.endswith("+") and len(said) > 5 and word.startswith(said[:-1])
+    ):
+        return
+    raise CheckFailed(
+        f"job {record.job_id} ended as it should, but {_clean(said)!r} is not the word that sacct "
+        f"has for it: sacct -X -j {record.job_id} -o State%20"
+    )
+
+
+def _peak_bytes(record: JobRecord) -> int | None:
+    peaks = [step.max_rss_bytes for step in record.steps.values() if step.max_rss_bytes]
+    return max(peaks) if peaks else None
+
+
+def _clean(text: str) -> str:
+    """Return a learner's words as one short line that can be printed."""
+    line = " ".join(text.split())
+    return "".join(sign if sign.isprintable() else "?" for sign in line)[:60]
