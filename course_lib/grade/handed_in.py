@@ -24,7 +24,6 @@ from course_lib.runlog import write_json
 SIZE_BYTES = 200_000
 TEXT_CHARACTERS = 20_000
 MAX_JOB = 2**31
-LARGE = f"is larger than {SIZE_BYTES // 1000} kB, which no answer is"
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Answers:
 
     def _read_file(self) -> dict[str, Any]:
         try:
-            text = _read_plain_file(self.file)
+            text = read_plain_file(self.file)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -103,7 +102,7 @@ class Answers:
         return every
 
 
-def _read_plain_file(path: str) -> str:
+def read_plain_file(path: str | Path, limit_bytes: int = SIZE_BYTES) -> str:
     """Return the text of a regular file; OSError with the reason if it is none or too large."""
     # Neither a link to somewhere else nor a pipe that never ends.
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -111,9 +110,9 @@ def _read_plain_file(path: str) -> str:
         found = os.fstat(number)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(0, "it is no ordinary file")
-        data = file.read(SIZE_BYTES + 1)
-    if len(data) > SIZE_BYTES:
-        raise OSError(0, f"it {LARGE}")
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise OSError(0, f"it is larger than {limit_bytes // 1000} kB, which no answer is")
     return data.decode("utf-8", errors="replace")
 
 

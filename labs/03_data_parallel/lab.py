@@ -366,6 +366,24 @@ for first, second in list(zip(*(read_metrics(end.run_dir) for end in (one, two))
         print(f"step {first['step']:3}  one node {first['loss']:.6f}  two {second['loss']:.6f}")
 
 # %% [markdown]
+# **Hand in** the run on two nodes. A job of the trainer leaves a *receipt*: who ran what where, the
+# first and the last loss. Grading takes seconds: it asks SLURM's accounting whether that is true,
+# and computes the first step again. `hand_in_run("two_nodes", FOLDER)` copies it to this notebook;
+# a run that was made above knows its folder as `.run_dir`.
+
+# %% answer="two_nodes"
+from course_lib.grade.runs import hand_in_run
+
+### BEGIN SOLUTION
+hand_in_run("two_nodes", two.run_dir)
+### END SOLUTION
+
+# %% tests="two_nodes_test" points=2
+from course_lib.grade.data_parallel import check_two_nodes
+
+check_two_nodes()
+
+# %% [markdown]
 # ## Summary
 #
 # - All-reduce is the sum, on all ranks. A ring sends less than twice the tensor, whatever $n$ is.

@@ -45,12 +45,12 @@ def hand_in(course: Path, number: int) -> dict[str, dict[str, float]]:
     expected: dict[str, dict[str, float]] = {}
     for index in range(number):
         notebook = nbformat.read(course / "release" / LAB / f"{LAB}.ipynb", as_version=4)
-        student, marks = f"student_{index:02}", {}
+        student, marks = f"student_{index:02}", dict.fromkeys(points, 0.0)
         for place, cell in enumerate(notebook.cells):
             grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
             if not cell.metadata.get("nbgrader", {}).get("solution"):
                 continue
-            if grade_id == "prediction":
+            if not (BANK / grade_id).is_dir():  # no function
                 cell.source = lab.source.cells[place].source
                 continue
             right = (index + place) % 2 == 0

@@ -13,7 +13,8 @@ from course_lib.grade.trials import LIMIT_S
 from tests.labs.answer_bank import BANKS, PASSED, answers, kinds, load, try_answer
 
 NAME = "03_data_parallel"
-EXERCISES = [exercise.name for exercise in data_parallel.LAB.exercises]
+# A run that is handed in is held against accounting: its forgeries are in tests/slurm.
+EXERCISES = [exercise.name for exercise in data_parallel.LAB.exercises if exercise.parameters]
 
 
 def verdict(path: Path, **options: object) -> str:

@@ -211,9 +211,11 @@ def test_lab_03_is_judged_outside(submission):
         for cell in lab.source.cells
         if cell.metadata.get("nbgrader", {}).get("grade")
     }
+    full["two_nodes_test"] = 0  # no run was handed in
     report = grade_notebook(lab.source, submission, learner="anna", limits=limits)
     assert {name: mark for name, (mark, _) in scores(lab.source).items()} == full
     assert report.to_look_at == {}
+    assert "two_nodes: no receipt.json: nothing is handed in yet" in shown(lab.source)
     (cell,) = [cell for cell in lab.source.cells if "def all_reduce(" in cell.source]
     cell.source = FORGED
     grade_notebook(lab.source, submission, learner="anna", limits=limits)

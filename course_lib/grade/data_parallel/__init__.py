@@ -17,8 +17,10 @@
         Called once, before training. Send a bucket off as one message (`comm.start_all_reduce`) as
         soon as its last gradient has arrived in backward. `finish()` is called after every
         backward: when it returns, p.grad holds the sum over the axis.
+    two_nodes
+        No function: a run folder that is handed in (grade/runs.py).
 
-Each check takes the function; with hidden=True it tries more ranks, sizes and layouts, for grading.
+Each check of a function takes it; with hidden=True it tries more ranks, sizes and layouts, for grading.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,6 +46,8 @@ from course_lib.grade.data_parallel.gradients import (
 )
 from course_lib.grade.data_parallel.hints import LAB
 from course_lib.grade.data_parallel.sends import reduce_once, wrong_sums, wrong_ways
+from course_lib.grade.receipts import Wanted
+from course_lib.grade.runs import check_run
 from course_lib.grade.trials import HIDDEN_LIMIT_S, on_ranks
 from course_lib.parallel.mesh import Mesh
 
@@ -201,6 +205,17 @@ def check_overlap_buckets(
         return f"the sums are right, {number} messages a step, and all left inside backward."
 
     LAB.check("overlap_buckets", function, prove, hidden=hidden)
+
+
+def check_two_nodes(*, hidden: bool = False) -> None:
+    """Check the run that was handed in: a job of two ranks on two nodes, as accounting knows it.
+
+    Raises:
+        CheckFailed: says what is wrong.
+        NotGradable: while grading, accounting cannot be asked.
+    """
+    wanted = Wanted(nodes=2, ranks=2)
+    LAB.judge("two_nodes", lambda: check_run("two_nodes", wanted), hidden=hidden)
 
 
 def _tried(function: Callable, hidden: bool, limit_s: float | None) -> dict[str, Any]:

@@ -68,6 +68,14 @@ LAB = Lab(
                 " Then empty the list and set the counts to 0: there is a next step.",
             ),
         ),
+        Exercise(
+            name="two_nodes",
+            hints=(
+                "A run is handed in by its folder. Which of the two runs had two nodes?",
+                "hand_in_run takes a name and the folder; what live_run returns knows its own.",
+                'hand_in_run("two_nodes", two.run_dir)',
+            ),
+        ),
     ]
 )
 hint = LAB.hint
