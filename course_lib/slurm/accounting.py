@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from course_lib.slurm.client import SlurmError, accounting_available, run_command
 from course_lib.slurm.notation import expand_nodes, parse_duration_s, parse_size_bytes
 
-FIELDS: list[str] = (
-    "JobIDRaw,User,State,ExitCode,Start,End,NodeList,NTasks,JobName,WorkDir,SubmitLine,"
-    "JobID,Submit,Reason,TimelimitRaw,ReqMem,AllocCPUS,ElapsedRaw,TotalCPU,MaxRSS"
-).split(",")
+FIELDS: tuple[str, ...] = (
+    *"JobIDRaw User State ExitCode Start End NodeList NTasks JobName WorkDir SubmitLine".split(),
+    *"JobID Submit Reason TimelimitRaw ReqMem AllocCPUS ElapsedRaw TotalCPU MaxRSS".split(),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

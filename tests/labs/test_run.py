@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -110,6 +111,27 @@ class TestEveryLab:
         assert first >= gaps[0], f"fails before the first gap:\n{said(done.cells[first])}"
         remedy = re.search(r'NotImplementedError\("(.+)"\)', notebook.cells[gaps[0]].source)
         assert remedy is not None and remedy[1] in said(done.cells[first]), said(done.cells[first])
+
+
+@pytest.mark.parametrize("lab", GRADED, ids=lambda lab: lab.name)
+def test_cells_out_of_order_are_told_so_and_score_0(lab, tmp_path):
+    """The tests cells before any answer, as if somebody had begun at the end."""
+    notebook = deepcopy(lab.source)
+    marks = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+    tests = [
+        cell
+        for cell, mark in zip(notebook.cells, marks, strict=True)
+        if mark.get("grade") and not mark.get("solution")
+    ]
+    notebook.cells = tests
+    target, process = run_here(notebook, tmp_path, 120)
+    assert process.returncode == 0, process.stderr
+    done = nbformat.read(target, as_version=4)
+    assert {score for score, _ in scores(done).values()} == {0}
+    for cell in done.cells:
+        assert re.search(r"name '\w+' is not defined|nothing is handed in yet", said(cell)), said(
+            cell
+        )
 
 
 def test_a_wrong_answer_loses_the_points_of_its_tests_only(tmp_path):

@@ -20,7 +20,8 @@
     two_nodes
         No function: a run folder that is handed in (grade/runs.py).
 
-Each check of a function takes it; with hidden=True it tries more ranks, sizes and layouts, for grading.
+Each check of a function takes it; with hidden=True, for grading, it tries more ranks, sizes and
+layouts.
 """
 
 from collections.abc import Callable, Sequence
