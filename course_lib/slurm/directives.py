@@ -259,7 +259,7 @@ def parse_time_s(text: str) -> int | None:
 
 def parse_memory_bytes(text: str) -> int | None:
     """Return the bytes of `--mem` as SLURM reads it: MiB without a letter; None if it can't."""
-    match = re.fullmatch(r"(\d{1,12})([KMGTkmgt]?)", text.strip())
+    match = re.fullmatch(r"(\d{1,12})(?:([KMGTkmgt])[Bb]?)?", text.strip())
     if match is None:
         return None
-    return int(match[1]) * 1024 ** (" KMGT".index(match[2].upper() or "M"))
+    return int(match[1]) * 1024 ** (" KMGT".index((match[2] or "M").upper()))

@@ -116,7 +116,7 @@ import time
 
 from course_lib.grade.slurm_basics import hand_in, hint
 from course_lib.slurm.client import list_nodes
-from course_lib.slurm.commands import reason_of
+from course_lib.slurm.commands import reason_of, reply
 
 busy = submit(sleeper, "--time=5")
 num_nodes = len({node.node for node in list_nodes()})
@@ -167,7 +167,8 @@ hog = """#!/bin/bash
 hungry = submit(hog, "--mem=100M")
 wait_for(hungry)
 slurm(f"sacct -j {hungry} -o JobID,State%15,ExitCode,Elapsed,ReqMem,MaxRSS")
-hand_in("over_memory", job=hungry, state="OUT_OF_MEMORY")
+state = reply(f"sacct -X -n -j {hungry} -o State%20").strip()
+hand_in("over_memory", job=hungry, state=state)
 ### END SOLUTION
 
 # %% tests="over_memory_test" points=3
@@ -178,6 +179,15 @@ check_over_memory()
 # %% [markdown]
 # Each line with a dot is a *step*: `batch` is the script itself, and every `srun` in it is one
 # more. `MaxRSS` is what SLURM saw when it looked; a short peak between two looks is missed.
+#
+# How to recognise it elsewhere: most GPU sites say `OUT_OF_MEMORY`. Here SLURM itself kills, with
+# signal 9, and sacct only says `FAILED` with ExitCode `0:9`, code 0 and signal 9. Then compare
+# `MaxRSS` with `ReqMem`, and read the end of the output:
+
+# %%
+from pathlib import Path
+
+print(Path(f"slurm-{hungry}.out").read_text())
 
 # %% [markdown]
 # ## 6. Many jobs at once, and one after them
@@ -223,8 +233,6 @@ from course_lib.grade.slurm_basics import check_array_and_after
 check_array_and_after()
 
 # %%
-from pathlib import Path
-
 from course_lib.plots import jobs_figure
 from course_lib.slurm.accounting import ask_records
 
@@ -439,7 +447,7 @@ check_two_nodes()
 # | take it back | `scancel` |
 # | know how it ended and what it used | `sacct` |
 #
-# - `OUT_OF_MEMORY` and `TIMEOUT` are verdicts: ask for more, or do less.
+# - `TIMEOUT`, and `OUT_OF_MEMORY` or signal 9, are verdicts: ask for more, or do less.
 # - `--signal=B:USR1@10`, a `trap`, work in the background: a job that saves before it is killed.
 # - Reserve what you use. Everybody's queue gets shorter, yours first.
 #

@@ -72,7 +72,7 @@ def send_the_others(slow: bool) -> list[int]:
     done = submit(f"{SHELL}true\n", "--time=1")
     answer("done in time", "over_time", job=done, state="COMPLETED")
     killed = submit(HOG, "--mem=100M")
-    answer("killed for its memory", "over_memory", job=killed, state="OUT_OF_MEMORY")
+    answer("killed for its memory", "over_memory", job=killed, state="FAILED")
     answer("enough memory", "over_memory", job=submit(HOG, "--mem=1G"), state="COMPLETED")
     array = submit(PART, "--array=0-3")
     for name, options in {
@@ -112,6 +112,7 @@ def what_slurm_itself_says() -> dict[str, str]:
     """Return sbatch's own word on scripts that the checks refuse or warn of."""
     said = {}
     for name, script in {
+        "0.5G": HELLO.replace("500M", "0.5G"),
         "500MB": HELLO.replace("500M", "500MB"),
         "--node": HELLO.replace("--nodes", "--node"),
         "no shell": HELLO.removeprefix(SHELL),

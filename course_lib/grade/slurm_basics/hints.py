@@ -32,7 +32,8 @@ LAB = Lab(
                 "much?",
                 "--mem=100M in submit's second argument. Then wait_for(job) and read its State.",
                 'hungry = submit(hog, "--mem=100M"), wait_for(hungry), and then '
-                'hand_in("over_memory", job=hungry, state="OUT_OF_MEMORY").',
+                'hand_in("over_memory", job=hungry, state="FAILED"), or OUT_OF_MEMORY where sacct '
+                "says so.",
             ),
         ),
         Exercise(

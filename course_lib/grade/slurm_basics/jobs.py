@@ -129,7 +129,7 @@ def judge_over_memory(witness: Witness, job: int, state: str) -> str:
         )
     if not _out_of_memory(record):
         raise CheckFailed(_another_end(record, "for its memory"))
-    _require_word(state, record, _oom_word(record))
+    _require_word(state, record, *_killed_steps(record))
     used = f"; the last sample saw {format_size(peak)}" if peak else ""
     return f"job {job} had {asked} and was killed for using more{used}."
 
@@ -150,7 +150,7 @@ def judge_over_time(witness: Witness, job: int, state: str) -> str:
         )
     if record.state != "TIMEOUT":
         raise CheckFailed(_another_end(record, "at its time limit"))
-    _require_word(state, record, record.state)
+    _require_word(state, record)
     late_s = record.elapsed_s - (record.time_limit_s or record.elapsed_s)
     return f"job {job} had {limit} and was killed {late_s:.0f} s after that."
 
@@ -421,20 +421,30 @@ def _another_end(record: JobRecord, how: str, *, wanted: str = "be killed") -> s
 
 
 def _out_of_memory(record: JobRecord) -> bool:
-    return "OUT_OF_MEMORY" in (record.state, *(step.state for step in record.steps.values()))
+    """Tell whether a job was killed for its memory.
+
+    With cgroups the kernel kills, and SLURM says OUT_OF_MEMORY. Without, as on the class cluster,
+    SLURM itself kills what it has seen above the limit: FAILED, by signal 9, MaxRSS above ReqMem.
+    """
+    if record.state == "OUT_OF_MEMORY" or _killed_steps(record):
+        return True
+    asked, peak = record.memory_asked_bytes, _peak_bytes(record)
+    killed = record.state in ("FAILED", "CANCELLED") and record.exit_code.endswith(":9")
+    return killed and bool(asked and peak) and peak > asked / max(len(record.nodes), 1)
 
 
-def _oom_word(record: JobRecord) -> str:
-    return "OUT_OF_MEMORY" if _out_of_memory(record) else record.state
+def _killed_steps(record: JobRecord) -> list[str]:
+    return [step.state for step in record.steps.values() if step.state == "OUT_OF_MEMORY"]
 
 
-def _require_word(said: str, record: JobRecord, word: str) -> None:
-    # sacct cuts what does not fit its column and marks the cut with a plus: OUT_OF_ME+.
+def _require_word(said: str, record: JobRecord, *others: str) -> None:
+    """Refuse a word that is neither the job's state nor one of the others that may pass for it."""
     said = said.strip().split()[0] if said.strip() else ""
-    if said.upper() in (word, record.state) or (
-        said.endswith("+") and len(said) > 5 and word.startswith(said[:-1])
-    ):
-        return
+    for word in (record.state, *others):
+        # sacct cuts what does not fit its column and marks the cut with a plus: OUT_OF_ME+.
+        cut = said.endswith("+") and len(said) > 5 and word.startswith(said[:-1])
+        if said.upper() == word or cut:
+            return
     raise CheckFailed(
         f"job {record.job_id} ended as it should, but {_clean(said)!r} is not the word that sacct "
         f"has for it: sacct -X -j {record.job_id} -o State%20"

@@ -131,7 +131,7 @@ def _require_memory(options: dict[str, str]) -> None:
     if size_bytes is None:
         raise CheckFailed(
             f"--mem={_short(text)} is no size for SLURM: a whole number with K, M, G or T behind "
-            "it, without B: --mem=500M"
+            "it: --mem=500M"
         )
     on_node = size_bytes * (RANKS_PER_NODE if name == "mem-per-cpu" else 1)
     if not 0.8 * MEMORY_BYTES <= on_node <= 1.2 * MEMORY_BYTES:
