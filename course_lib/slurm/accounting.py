@@ -10,6 +10,7 @@ made-up rows too. So sacct is told to end each field with a word drawn at random
 have written before, and rows are told apart by counting fields. Source: the manual page sacct(1).
 """
 
+import re
 import secrets
 from dataclasses import dataclass, field
 
@@ -68,6 +69,15 @@ class JobRecord:
     """CPUs that it held, over all nodes."""
     elapsed_s: float = 0.0
     cpu_used_s: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it has arrived.
+
+        For some seconds accounting may know a short job from its steps alone, as one that has
+        ended, on the first of its nodes, and was sent from nowhere.
+        """
+        return bool(self.work_dir)
 
     @property
     def waited_s(self) -> float | None:
@@ -170,5 +180,6 @@ def _time_s(text: str) -> float | None:
 
 
 def _size_bytes(text: str) -> int | None:
-    # Before 21.08: per node (500Mn) or per CPU (500Mc), which is no sum over the nodes.
-    return parse_size_bytes(text) if text and text[-1] not in "nc" else None
+    # Before 21.08: per node (500Mn) or per CPU (500Mc), which is no sum over the nodes. And of a
+    # record that is not whole yet, 22.05 says `16?`.
+    return parse_size_bytes(text) if re.fullmatch(r"[\d.]+[KMGT]?", text) else None

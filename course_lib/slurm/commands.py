@@ -154,7 +154,7 @@ def _wait_for_accounting(jobs: tuple[int, ...]) -> None:
     end_s = time.monotonic() + ACCOUNTING_LIMIT_S
     while time.monotonic() < end_s:
         records = [record for job in jobs for record in ask_records(job) or [None]]
-        if all(record and record.end_s is not None for record in records):
+        if all(record and record.whole and record.end_s is not None for record in records):
             return
         time.sleep(0.3)
 

@@ -106,7 +106,7 @@ def _job_line(values: dict[str, str]) -> JobUse:
 
 def _asked_bytes(text: str, values: dict[str, str]) -> int | None:
     """Read ReqMem: SLURM before 21.08 wrote it per node (500Mn) or per CPU (500Mc)."""
-    if not text:
+    if not text or text.endswith("?"):  # not known yet (accounting.py)
         return None
     size_bytes = parse_size_bytes(text)
     if text.endswith("n"):

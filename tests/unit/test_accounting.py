@@ -42,6 +42,12 @@ def test_a_job_that_waits_has_no_times() -> None:
     assert record.reason == "BeginTime"
 
 
+def test_memory_that_sacct_does_not_know_yet_is_none() -> None:
+    for said in ("16?", "", "500Mn"):
+        (record,) = parse_records(text({"ReqMem": said}), END)
+        assert record.memory_asked_bytes is None
+
+
 def test_tasks_of_an_array_know_their_array() -> None:
     ran = {"State": "COMPLETED", "Start": "2001", "End": "2005", "NodeList": "node1"}
     rows = [
