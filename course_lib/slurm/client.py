@@ -26,7 +26,7 @@ from course_lib.layout import check_layout
 from course_lib.slurm.notation import format_duration, parse_duration_s
 from course_lib.slurm.reasons import explain_refusal
 from course_lib.slurm.script import SCRIPT_NAME, build_script
-from course_lib.slurm.site import Site
+from course_lib.slurm.site import NO_CLUSTER, Site
 
 COMMAND_TIMEOUT_S = 30.0
 WAITING = (
@@ -151,6 +151,8 @@ def run_command(
             controller.
         CommandFailed: it answered with an error; `stderr` has SLURM's words.
     """
+    if NO_CLUSTER in os.environ:
+        raise SlurmError(os.environ[NO_CLUSTER])
     try:
         done = subprocess.run(
             argv,

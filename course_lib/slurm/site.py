@@ -21,6 +21,11 @@ from typing import Any
 SITES_DIR = Path(__file__).resolve().parents[2] / "slurm_env" / "sites"
 
 
+NO_CLUSTER = "WORKSHOP_NO_CLUSTER"
+"""Environment variable: why there is no cluster here, and so no site; set where notebooks are
+graded."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """One cluster, as a job script needs to know it.
@@ -94,6 +99,8 @@ def load_site(name_or_path: str | os.PathLike[str] | None = None) -> Site:
     Raises:
         ValueError: no such site, or its file holds a key or a type that a site doesn't have.
     """
+    if NO_CLUSTER in os.environ:
+        raise ValueError(os.environ[NO_CLUSTER])
     wanted = str(name_or_path or os.environ.get("WORKSHOP_SITE") or "class")
     if wanted.endswith(".toml") or os.sep in wanted:
         path = Path(wanted).expanduser()
