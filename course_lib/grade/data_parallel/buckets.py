@@ -1,6 +1,6 @@
 """A learner's buckets: how they are filled, and whether they leave while backward is running.
 
-That messages overlap is read from their order (grade/messages.py), so a slow machine changes
+That messages overlap is read from their order (profile/regions.py), so a slow machine changes
 nothing.
 """
 
@@ -19,7 +19,6 @@ from course_lib.grade.data_parallel.gradients import (
     own_gradients,
     sequences,
 )
-from course_lib.grade.messages import recorded
 from course_lib.grade.signatures import (
     Suspect,
     factor_words,
@@ -29,7 +28,7 @@ from course_lib.grade.signatures import (
     total,
 )
 from course_lib.parallel.mesh import Mesh
-from course_lib.profile.regions import region
+from course_lib.profile.regions import heard, region
 
 STEPS = 2
 """Two, because state that is not reset shows only in the second."""
@@ -160,7 +159,7 @@ def _overlap_step(
     tokens = sequences(run, _shares(step, mesh.dp.size), mesh.rank)
     model.zero_grad()
     already = mesh.dp.traffic.num_calls
-    with recorded() as names:
+    with heard() as names:
         backward(model, tokens)
         with region("check", "backward is over"):
             pass
