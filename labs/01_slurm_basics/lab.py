@@ -74,7 +74,7 @@ sleep 600
 # %% [markdown]
 # **Exercise 1, first half.** Every job has a time limit. Send `sleeper` with the shortest one,
 # **one minute**, and keep its number: `long_job = submit(sleeper, "--time=...")`. SLURM will kill
-# it, and you will read the verdict in section 8. A job that dies at its limit is the most common
+# it, and you will read the verdict in section 10. A job that dies at its limit is the most common
 # end of a training run.
 
 
@@ -289,27 +289,7 @@ check_stopped_in_time()
 # on, the ranks write a checkpoint, and the job goes back to the queue (lab 10).
 
 # %% [markdown]
-# ## 8. Too much time
-#
-# **Exercise 1, second half.** What became of your first job? Wait for its end, read `sacct`, and
-# hand in: `hand_in("over_time", job=long_job, state="...")`.
-
-# %%
-wait_for(long_job)
-slurm(f"sacct -j {long_job} -o JobID,State%15,ExitCode,Elapsed,Timelimit")
-
-# %% answer="over_time"
-### BEGIN SOLUTION
-hand_in("over_time", job=long_job, state="TIMEOUT")
-### END SOLUTION
-
-# %% tests="over_time_test" points=2
-from course_lib.grade.slurm_basics import check_over_time
-
-check_over_time()
-
-# %% [markdown]
-# ## 9. Did it use what it reserved?
+# ## 8. Did it use what it reserved?
 #
 # **Why.** What you reserve nobody else can use, and a job that asks for more waits longer.
 #
@@ -373,7 +353,7 @@ from course_lib.slurm.efficiency import jobs_table, list_jobs
 jobs_table(list_jobs())
 
 # %% [markdown]
-# ## 10. A script of your own: two nodes, four ranks
+# ## 9. A script of your own: two nodes, four ranks
 #
 # **Why.** This is the skeleton of every multi-node training: reserve nodes, then let `srun` start
 # one process for each rank. The script itself runs once, on the first node.
@@ -434,6 +414,26 @@ check_two_nodes()
 # The ranks speak in any order: they are four processes on two nodes. What is still missing for a
 # training is how they find each other. Lab 03 has them add up gradients; the job script of a run
 # (`job.sh` in its folder) has the lines that tell them where to meet.
+
+# %% [markdown]
+# ## 10. Time is up
+#
+# **Exercise 1, second half.** What became of your first job, the one with a minute? Read its `State`,
+# and hand in: `hand_in("over_time", job=long_job, state="...")`.
+
+# %%
+wait_for(long_job)
+slurm(f"sacct -j {long_job} -o JobID,State%15,ExitCode,Elapsed,Timelimit")
+
+# %% answer="over_time"
+### BEGIN SOLUTION
+hand_in("over_time", job=long_job, state="TIMEOUT")
+### END SOLUTION
+
+# %% tests="over_time_test" points=2
+from course_lib.grade.slurm_basics import check_over_time
+
+check_over_time()
 
 # %% [markdown]
 # ## Summary
