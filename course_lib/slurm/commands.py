@@ -50,7 +50,9 @@ def slurm(line: str, *, limit_s: float = LIMIT_S) -> None:
     Raises:
         Answered: it is none of SLURM's commands, or ended with an error; the message has its words.
     """
-    print(reply(line, limit_s=limit_s).rstrip())
+    said = reply(line, limit_s=limit_s).rstrip()
+    if said:  # scancel says nothing
+        print(said)
 
 
 def reply(line: str, *, limit_s: float = LIMIT_S) -> str:

@@ -61,12 +61,14 @@ slurm("srun --nodes=2 --ntasks-per-node=1 --label printenv SLURMD_NODENAME")
 # `sbatch` takes a *script*, answers with a number, and is done. SLURM runs the script when there is
 # room, and writes what it prints to `slurm-NUMBER.out` beside this notebook.
 #
-# `submit(script, options)` is sbatch here: it takes the script's text and returns the number.
+# `submit(script, options)` is sbatch here: it takes the script's text and returns the number. A
+# line that begins with `#SBATCH` is an option in the script; those given to `submit` win.
 
 # %%
 from course_lib.slurm.commands import submit, wait_for
 
 sleeper = """#!/bin/bash
+#SBATCH --job-name=sleeper
 echo "I run on $SLURMD_NODENAME and sleep for ten minutes"
 sleep 600
 """
@@ -109,7 +111,8 @@ slurm(f"scontrol show job {long_job}")
 # Hand in its number and SLURM's word: `hand_in("waiting_job", job=..., reason="...")`.
 #
 # SLURM looks at the queue every second or two: before that the reason is `None`. And clear up
-# afterwards: `slurm(f"scancel {busy} {waiting}")` ends a job, or takes it out of the queue.
+# afterwards: `slurm(f"scancel {busy} {waiting}")` ends a job, or takes it out of the queue. For
+# another try, run the cell that sends `busy` again.
 
 # %%
 import time
@@ -147,14 +150,12 @@ check_waiting_job()
 
 # %%
 hog = """#!/bin/bash
-#SBATCH --time=1
+#SBATCH --job-name=hog --time=1
 # tail keeps the last line until its input ends. Here the line has 400 MiB.
 (head -c 400M /dev/zero; sleep 15) | tail -n 1 > /dev/null
 """
 
 # %% [markdown]
-# A line that begins with `#SBATCH` is an option in the script. What you write behind `submit` wins.
-#
 # **Exercise 3.** Send `hog` with less memory than it needs (`--mem=`; a number is MiB, and `M` or
 # `G` may follow it), wait for its end with `wait_for(job)`, and hand in the number and the `State`
 # that `sacct` has for it: `hand_in("over_memory", job=..., state="...")`. `sacct` is SLURM's memory
@@ -204,12 +205,12 @@ print(Path(f"slurm-{hungry}.out").read_text())
 
 # %%
 part = """#!/bin/bash
-#SBATCH --time=1 --output=part-%a.txt
+#SBATCH --job-name=part --time=1 --output=part-%a.txt
 sleep 3
 echo $((SLURM_ARRAY_TASK_ID * SLURM_ARRAY_TASK_ID))
 """
 collect = """#!/bin/bash
-#SBATCH --time=1 --output=sum.txt
+#SBATCH --job-name=collect --time=1 --output=sum.txt
 awk '{sum += $1} END {print "the sum of the squares is", sum}' part-[0-3].txt
 """
 
@@ -233,11 +234,13 @@ from course_lib.grade.slurm_basics import check_array_and_after
 check_array_and_after()
 
 # %%
-from course_lib.plots import jobs_figure
+from IPython.display import Image
+
+from course_lib.plots import jobs_figure, png_bytes
 from course_lib.slurm.accounting import ask_records
 
 print(Path("sum.txt").read_text())
-jobs_figure([*ask_records(array), *ask_records(after)])
+Image(png_bytes(jobs_figure([*ask_records(array), *ask_records(after)])))
 
 # %% [markdown]
 # A task that had to wait is marked with the reason: the QOS of the class lets four of your jobs
@@ -248,19 +251,19 @@ jobs_figure([*ask_records(array), *ask_records(after)])
 # ## 7. A word before the end
 #
 # **Why.** A run of three weeks in jobs of a day: each has to save before it is killed. With
-# `--signal=B:USR1@10` SLURM sends the signal USR1 to the script (`B:`) ten seconds or more before
-# its time is over. (`more`: SLURM looks every half minute.) Without `B:` only the steps get it.
+# `--signal=B:USR1@10` SLURM sends the signal USR1 to the script (`B:`) ten seconds before its
+# time is over, or earlier: SLURM looks every half minute. Without `B:` only the steps get it.
 #
 # Bash hears it if a `trap` says what to do then, and only while no command runs in the foreground:
 # `command &` puts one into the background, `wait` waits for it and can be interrupted.
 #
 # **Exercise 5.** Fill the two gaps (both lines of each): first the option; then the trap, and ten
 # minutes of work (`sleep 600`) in the background. `save` starts a step of that name, so accounting
-# will know that it ran.
+# will know that it ran. The job takes up to a minute.
 
 # %% answer="stopped_in_time"
 saving = """#!/bin/bash
-#SBATCH --time=1
+#SBATCH --job-name=saving --time=1
 ### BEGIN SOLUTION
 #SBATCH --signal=B:USR1@10
 ### END SOLUTION
@@ -300,7 +303,7 @@ check_stopped_in_time()
 
 # %%
 loop = """#!/bin/bash
-#SBATCH --time=1 --cpus-per-task=4
+#SBATCH --job-name=loop --time=1 --cpus-per-task=4
 while ((SECONDS < 8)); do :; done
 """
 
@@ -329,6 +332,9 @@ compare_prediction(
 )
 
 # %% [markdown]
+# One loop keeps one CPU busy, so a quarter is the most; and less on the class cluster, whose CPUs
+# share the machine's few cores.
+#
 # **Exercise 6.** Send the same `loop` so that it uses more than 40 % of what it reserves. Change
 # the reservation, not the work. `hand_in("right_size", job=...)`, and wait for it.
 
@@ -345,12 +351,12 @@ from course_lib.grade.slurm_basics import check_right_size
 check_right_size()
 
 # %% [markdown]
-# All your jobs of today, with what they used. (`workshop jobs` in a terminal.)
+# Your last jobs, with what they used. (`workshop jobs` in a terminal.)
 
 # %%
 from course_lib.slurm.efficiency import jobs_table, list_jobs
 
-jobs_table(list_jobs())
+jobs_table(list_jobs(limit=12))
 
 # %% [markdown]
 # ## 9. A script of your own: two nodes, four ranks
@@ -418,8 +424,8 @@ check_two_nodes()
 # %% [markdown]
 # ## 10. Time is up
 #
-# **Exercise 1, second half.** What became of your first job, the one with a minute? Read its `State`,
-# and hand in: `hand_in("over_time", job=long_job, state="...")`.
+# **Exercise 1, second half.** What became of your first job, the one with a minute? Read its
+# `State`, and hand it in: `hand_in("over_time", job=long_job, state="...")`.
 
 # %%
 wait_for(long_job)

@@ -1,4 +1,4 @@
-# promised: something else kept the CPU busy
+# right
 
 from tests.labs.records import job
 
