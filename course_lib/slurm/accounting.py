@@ -89,7 +89,7 @@ class JobRecord:
 def parse_records(text: str, end_of_field: str) -> list[JobRecord]:
     """Read `sacct -n -p --delimiter=end_of_field -o FIELDS`: a record for each job or task."""
     values = text.split(end_of_field)[:-1]
-    rows = [
+    rows: list[dict[str, str]] = [
         dict(zip(FIELDS, values[start : start + len(FIELDS)], strict=True))
         for start in range(0, len(values), len(FIELDS))
     ]

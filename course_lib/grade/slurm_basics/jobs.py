@@ -429,9 +429,10 @@ def _out_of_memory(record: JobRecord) -> bool:
     """
     if record.state == "OUT_OF_MEMORY" or _killed_steps(record):
         return True
-    asked, peak = record.memory_asked_bytes or 0, _peak_bytes(record) or 0
-    killed = record.state in ("FAILED", "CANCELLED") and record.exit_code.endswith(":9")
-    return killed and asked > 0 and peak > asked / max(len(record.nodes), 1)
+    asked, peak = record.memory_asked_bytes, _peak_bytes(record)
+    if not asked or not peak or not record.exit_code.endswith(":9"):
+        return False
+    return record.state in ("FAILED", "CANCELLED") and peak > asked / max(len(record.nodes), 1)
 
 
 def _killed_steps(record: JobRecord) -> list[str]:
