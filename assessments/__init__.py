@@ -1,1 +1,6 @@
-"""The class: nbgrader's course, the sandboxed grader, and the answers that test the graders."""
+"""The nbgrader course: labs given out, taken in, graded. Its commands are in __main__.py."""
+
+from pathlib import Path
+
+SETTINGS = Path(__file__).with_name("nbgrader_config.py")
+"""The kit's settings of nbgrader; each course's own settings load them."""

@@ -1,4 +1,13 @@
-"""nbgrader's settings for this course; labs/build.py makes the learner's notebooks with them."""
+"""nbgrader's settings for every course; labs/build.py makes the learner's notebooks with them."""
+
+from pathlib import Path
+
+import nbgrader
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbgrader.preprocessors import GetGrades
+
+from assessments import SETTINGS
+from assessments.hidden_tests import HideHiddenTests
 
 c = get_config()  # noqa: F821 (nbgrader puts it there)
 
@@ -8,3 +17,12 @@ c.ClearSolutions.code_stub = {
     'raise NotImplementedError("Yours to write: replace this line and run the cell again.")'
 }
 c.ClearSolutions.text_stub = "*Your answer here: replace this line.*"
+
+# nbgrader's own feedback shows hidden tests. Here, so that the Formgrader's buttons hide them, too.
+c.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]
+
+# nbgrader's pages fetch MathJax from outside, whatever its settings: our template stands first.
+c.HTMLExporter.extra_template_basedirs = [
+    str(SETTINGS.with_name("templates")),
+    str(Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"),
+]

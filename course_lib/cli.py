@@ -1,4 +1,4 @@
-"""The `workshop` command: one door to the class cluster, the trainer and SLURM.
+"""The `workshop` command: one door to the class cluster, the trainer, SLURM and the course.
 
 Each command is a function whose arguments are the options (tyro builds the parser from its
 signature). `submit` and `train` take a preset and then any field of its RunConfig as an option:
@@ -6,8 +6,9 @@ signature). `submit` and `train` take a preset and then any field of its RunConf
     workshop submit nano --nodes 2 --train.steps 50 --watch
 
 SLURM lives on the login node. Called outside it, the SLURM commands of the class site run
-themselves there through `slurm_env`, which this package starts but never imports. Everything heavy
-is imported by the command that needs it: `workshop --help` has to answer at once.
+themselves there through `slurm_env`, which this package starts but never imports; so it does with
+`assessments`, which holds the commands of the course. Everything heavy is imported by the command
+that needs it: `workshop --help` has to answer at once.
 """
 
 import dataclasses
@@ -49,6 +50,11 @@ RUN_COMMANDS = {
     "calibrate": "Measure messages, products and copies, here or between nodes",
     "export": "Write a trained model as a Hugging Face GPT-2 folder",
     "import": "Make a run folder of a Hugging Face GPT-2 folder",
+}
+
+CLASS_COMMANDS = {
+    "class": "Teach: init, release, collect, grade, feedback, export. Learn: join",
+    "submit-lab": "Hand in your work on a lab",
 }
 
 
@@ -112,8 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command in CLUSTER_COMMANDS:
             return _hand_over([sys.executable, "-P", "-m", "slurm_env", command, *rest])
+        if command in CLASS_COMMANDS:
+            return _hand_over([sys.executable, "-P", "-m", "assessments", command, *rest])
         if command not in RUN_COMMANDS:
-            raise ValueError(_unknown("command", command, [*CLUSTER_COMMANDS, *RUN_COMMANDS]))
+            known = [*CLUSTER_COMMANDS, *RUN_COMMANDS, *CLASS_COMMANDS]
+            raise ValueError(_unknown("command", command, known))
         return _COMMANDS[command](rest)
     except (ValueError, SlurmError, OSError) as error:
         if os.environ.get("WORKSHOP_TRACEBACK"):
@@ -125,7 +134,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def help_text() -> str:
     """Return what `workshop --help` prints."""
     lines = ["workshop COMMAND [options]      (workshop COMMAND --help says more)", ""]
-    for title, commands in (("The class cluster", CLUSTER_COMMANDS), ("Training", RUN_COMMANDS)):
+    for title, commands in (
+        ("The class cluster", CLUSTER_COMMANDS),
+        ("Training", RUN_COMMANDS),
+        ("The course", CLASS_COMMANDS),
+    ):
         lines += [title, *(f"  {name:<12}{what}" for name, what in commands.items()), ""]
     lines.append("Begin with: workshop up")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ Paths come from `ClusterSpec.root`, a short path without spaces (a symbolic link
 folder): SLURM splits unquoted values at spaces, and a unix socket's path may have 107 bytes.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -276,8 +277,20 @@ def mariadb_cnf(spec: ClusterSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def jupyter_config(*, port: int, token: str, workspace: str, start_page: str, as_root: bool) -> str:
-    """jupyter_server_config.py: local, with a token, nothing fetched from outside, no popups."""
+def jupyter_config(
+    *,
+    port: int,
+    token: str,
+    workspace: str,
+    start_page: str,
+    as_root: bool,
+    teaches: bool = False,
+) -> str:
+    """jupyter_server_config.py: local, with a token, nothing fetched from outside, no popups.
+
+    The Formgrader is for who teaches.
+    """
+    teaching = {f"nbgrader.server_extensions.{name}": teaches for name in TEACHING_SERVERS}
     lines = [
         "c = get_config()  # noqa: F821",
         f"c.ServerApp.ip = {'127.0.0.1'!r}",
@@ -292,8 +305,23 @@ def jupyter_config(*, port: int, token: str, workspace: str, start_page: str, as
         "c.LabApp.check_for_updates_class = 'jupyterlab.NeverCheckForUpdate'",
         "# A page's terminals open on the login node as a login shell would.",
         "c.ServerApp.terminado_settings = {'shell_command': ['/bin/bash']}",
+        f"c.ServerApp.jpserver_extensions = {teaching!r}",
     ]
     return "\n".join(lines) + "\n"
+
+
+TEACHING_SERVERS = ("formgrader", "course_list")
+# The kit's courses are made from the labs' text: nobody needs "Create assignment".
+NOT_OFFERED = {
+    False: ("formgrader", "course-list", "create-assignment"),
+    True: ("create-assignment",),
+}
+
+
+def jupyterlab_page(*, teaches: bool) -> str:
+    """labconfig/page_config.json: which of nbgrader's menus JupyterLab does not offer."""
+    disabled = {f"@jupyter/nbgrader:{name}": True for name in NOT_OFFERED[teaches]}
+    return json.dumps({"disabledExtensions": disabled}, indent=2) + "\n"
 
 
 def jupyterlab_overrides() -> str:

@@ -6,11 +6,13 @@ stays good over a restart; the learner's own Jupyter settings are neither read n
 """
 
 import os
+import re
 import secrets
 import shutil
 import socket
 from pathlib import Path
 
+from course_lib.membership import read_membership
 from course_lib.places import base_dir, workspace_dir
 from slurm_env import config
 from slurm_env.processes import ClusterError
@@ -37,6 +39,8 @@ def write_settings(port: int) -> None:
     """Write JupyterLab's configuration; `port` is the one inside. The token is made once."""
     folder = base_dir() / "jupyter"
     (folder / "config" / "labconfig").mkdir(parents=True, exist_ok=True)
+    member = read_membership()
+    teaches = member is not None and member.folder is not None
     token = folder / "token"
     if not token.exists():
         write_private(token, secrets.token_urlsafe(18))
@@ -46,10 +50,13 @@ def write_settings(port: int) -> None:
         workspace=str(workspace_dir()),
         start_page=start_page(),
         as_root=os.geteuid() == 0,
+        teaches=teaches,
     )
     write_private(folder / "config" / "jupyter_server_config.py", text)
     overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.write_text(config.jupyterlab_overrides())
+    page = folder / "config" / "labconfig" / "page_config.json"
+    page.write_text(config.jupyterlab_page(teaches=teaches))
 
 
 def start_page() -> str:
@@ -59,12 +66,18 @@ def start_page() -> str:
 
 
 def copy_workspace() -> list[str]:
-    """Copy each lab's notebook into the workspace once; what is there stays as it is."""
+    """Copy each lab's notebook into the workspace once; what is there stays as it is.
+
+    A numbered lab lies in a folder of its name, which is what nbgrader hands in.
+    """
     workspace_dir().mkdir(parents=True, exist_ok=True)
     copied = []
     for notebook in sorted(LABS.glob("*/*.ipynb")):
-        target = workspace_dir() / notebook.name
-        if not target.exists():
+        beside = workspace_dir() / notebook.name  # older workspaces have them all there
+        numbered = re.match(r"\d\d_", notebook.name)
+        target = workspace_dir() / notebook.stem / notebook.name if numbered else beside
+        if not target.exists() and not beside.exists():
+            target.parent.mkdir(exist_ok=True)
             half = target.with_name(f".{target.name}.new")
             shutil.copyfile(notebook, half)
             os.replace(half, target)

@@ -109,7 +109,9 @@ class Course:
                 node, resources = step(config=self._config)(node, resources)
         write_text(self.autograded(student), nbformat.writes(node))
         graded = self._marks(student)
-        graded.to_look_at = dict(result["to_look_at"])
+        written = [name for name, mark in graded.marks.items() if mark is None]
+        graded.to_look_at = dict.fromkeys(written, "an answer that a person marks")
+        graded.to_look_at |= result["to_look_at"]
         graded.seconds = float(result["seconds"])
         return graded
 

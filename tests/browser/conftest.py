@@ -1,10 +1,12 @@
 """What the tests in a browser share."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,13 +61,20 @@ def jupyter(tmp_path):
             port=0, token="abc", workspace=str(tmp_path), start_page="/lab", as_root=True
         )
     )
-    log = tmp_path / "jupyter.log"
+    environment = {"JUPYTER_CONFIG_DIR": str(settings), "HOME": str(tmp_path)}
+    with run_jupyter(tmp_path / "jupyter.log", environment) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def run_jupyter(log: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Run JupyterLab; give where it listens."""
     with log.open("w") as out:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab"],
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "JUPYTER_CONFIG_DIR": str(settings), "HOME": str(tmp_path)},
+            env={**os.environ, **environment},
         )
     try:
         deadline = time.monotonic() + 60

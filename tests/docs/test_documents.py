@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.cli import CLUSTER_COMMANDS, RUN_COMMANDS
+from course_lib.cli import CLASS_COMMANDS, CLUSTER_COMMANDS, RUN_COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(ROOT.glob("*.md"))
@@ -62,7 +62,7 @@ def test_commands_exist(document: Path) -> None:
     for target in re.findall(r"\bmake ([a-z]+)", code):
         assert target in targets, f"{document.name} says `make {target}`"
     for command in re.findall(r"\bworkshop ([a-z]+)\b", code):
-        known = [*CLUSTER_COMMANDS, *RUN_COMMANDS]
+        known = [*CLUSTER_COMMANDS, *RUN_COMMANDS, *CLASS_COMMANDS]
         assert command in known, f"{document.name} says `workshop {command}`"
 
 

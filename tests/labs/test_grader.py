@@ -375,8 +375,10 @@ def test_marks(results, student, marks):
 
 
 def test_what_could_not_be_graded_says_why(results):
-    looks = {student: result.to_look_at for student, result in results.items() if result.to_look_at}
-    assert set(looks) == {"damaged", "without"}
+    looks = {student: result.to_look_at for student, result in results.items()}
+    assert {student for student, look in looks.items() if "" in look} == {"damaged", "without"}
+    assert looks["right"] == {"why": "an answer that a person marks"}
+    assert looks["given"] == {}, "nothing was written there"
     assert "JSON" in looks["damaged"][""]
     assert "No notebooks were matched" in looks["without"][""]
 

@@ -45,7 +45,7 @@ class Person:
         )
 
 
-def _make_person(name: str, place: Path) -> Person:
+def make_person(name: str, place: Path) -> Person:
     """Make an ordinary user who can read this checkout, wherever it lies."""
     subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", name], check=True)
     account = pwd.getpwnam(name)
@@ -172,7 +172,7 @@ def people(place: Path) -> Iterator[list[Person]]:
         return
     names = [f"ws{os.getpid()}{letter}" for letter in "ab"]
     try:
-        yield [_make_person(name, place) for name in names]
+        yield [make_person(name, place) for name in names]
     finally:
         for name in names:
             subprocess.run(["userdel", "--remove", "--force", name], capture_output=True)

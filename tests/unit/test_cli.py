@@ -48,7 +48,7 @@ def inside(monkeypatch, outside, tmp_path):
 def test_help_lists_every_command(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    for name in [*cli.CLUSTER_COMMANDS, *cli.RUN_COMMANDS]:
+    for name in [*cli.CLUSTER_COMMANDS, *cli.RUN_COMMANDS, *cli.CLASS_COMMANDS]:
         assert f"  {name} " in text
 
 
@@ -199,3 +199,10 @@ def test_dry_run_prints_the_script_and_starts_nothing(outside, capsys):
     assert text.startswith("#!/bin/bash\n")
     assert "#SBATCH --nodes=2\n" in text
     assert outside == []
+
+
+@pytest.mark.parametrize("words", [["class", "release", "03"], ["submit-lab", "03", "--anyway"]])
+def test_commands_of_the_course_are_handed_over_as_they_are(outside, words):
+    with pytest.raises(HandedOver):
+        cli.main(words)
+    assert outside == [[sys.executable, "-P", "-m", "assessments", *words]]

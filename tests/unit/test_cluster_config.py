@@ -55,7 +55,8 @@ def test_jupyter_settings() -> None:
         start_page="/lab/tree/start_here.ipynb",
         as_root=False,
     )
-    check_snapshot("jupyter_config.txt", text + config.jupyterlab_overrides())
+    page = config.jupyterlab_page(teaches=False)
+    check_snapshot("jupyter_config.txt", text + config.jupyterlab_overrides() + page)
 
 
 @pytest.mark.parametrize("nodes", [0, 9])
