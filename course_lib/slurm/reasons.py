@@ -71,6 +71,7 @@ _REFUSALS = {
     "%m %G'` lists nodes, CPUs, memory and GPUs",
     "reservation is invalid": "there is no such reservation: `scontrol show reservation`",
     "Requested time limit": "the time limit is longer than the partition allows: `sinfo` has it",
+    "look like a batch script": "its first line must be #!/bin/bash, with no empty line before it",
     "More processors requested": "its partition has fewer nodes or CPUs, or gives one job fewer: "
     "`sinfo`",
     "Node count specification": "its partition has fewer nodes, or gives one job fewer: `sinfo`",
