@@ -9,13 +9,16 @@ import csv
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbgrader.api import MissingEntry
 
 from assessments.collecting import timestamp
 from assessments.course import Course, gradebook, read_record
-from assessments.grader import Graded
 from course_lib.runlog import write_json, write_text
+
+if TYPE_CHECKING:  # reading marks needs no grader
+    from assessments.grader import Graded
 
 RECORD = "to_look_at.json"
 
@@ -37,7 +40,7 @@ class Mark:
         return "; ".join(f"{what}: {why}" if what else why for what, why in self.to_look_at.items())
 
 
-def note_to_look_at(course: Course, graded: Graded) -> None:
+def note_to_look_at(course: Course, graded: "Graded") -> None:
     """Note what grading one submission could not decide, in place of what was noted before."""
     path = course.folder / RECORD
     noted = read_record(path)

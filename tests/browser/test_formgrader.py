@@ -6,6 +6,7 @@ it in, and, once it is graded, opens the Formgrader. JupyterLab runs with the se
 may go wrong on the console. Screenshots go to $WORKSHOP_SCREENSHOTS if it is set.
 """
 
+import contextlib
 import os
 import socket
 
@@ -21,7 +22,7 @@ from tests.labs.made_up import LAB
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-LIMIT_MS = 40_000
+LIMIT_MS = 90_000
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt: chromium)"),
@@ -45,7 +46,6 @@ def base(tmp_path, monkeypatch):
 @pytest.fixture
 def lab(base):
     """Give a function that starts JupyterLab as `workshop up` would; it gives the address."""
-    running = []
 
     def start() -> str:
         with socket.socket() as probe:
@@ -55,13 +55,10 @@ def lab(base):
         folder = base / "jupyter"
         environment = {"JUPYTER_CONFIG_DIR": folder / "config", "JUPYTER_DATA_DIR": folder / "data"}
         server = run_jupyter(base / "jupyter.log", {k: str(v) for k, v in environment.items()})
-        running.append(server)
-        token = (folder / "token").read_text()
-        return f"{server.__enter__()}/lab?token={token}"
+        return f"{running.enter_context(server)}/lab?token={(folder / 'token').read_text()}"
 
-    yield start
-    for server in running:
-        server.__exit__(None, None, None)
+    with contextlib.ExitStack() as running:
+        yield start
 
 
 @pytest.fixture
