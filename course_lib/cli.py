@@ -119,6 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command in CLUSTER_COMMANDS:
             return _hand_over([sys.executable, "-P", "-m", "slurm_env", command, *rest])
         if command in CLASS_COMMANDS:
+            if rest[:1] == ["grade"] and _outside(load_site().name) and _cluster_runs():
+                # Accounting, which knows what learners' jobs were, answers on the login node.
+                return _on_login_node(command, rest)
             return _hand_over([sys.executable, "-P", "-m", "assessments", command, *rest])
         if command not in RUN_COMMANDS:
             known = [*CLUSTER_COMMANDS, *RUN_COMMANDS, *CLASS_COMMANDS]
@@ -495,13 +498,22 @@ def _outside(site_name: str) -> bool:
     return site_name == "class" and not os.environ.get("WORKSHOP_INSIDE")
 
 
+def _cluster_runs() -> bool:
+    """Tell whether the class cluster runs, so that something can run on its login node."""
+    argv = [sys.executable, "-P", "-m", "slurm_env", "status", "--json"]
+    try:
+        return subprocess.run(argv, capture_output=True, timeout=30).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
 def _on_login_node(command: str, args: list[str]) -> int:
     """Run this very command on the class cluster's login node; return its exit code."""
     inside = [sys.executable, "-P", "-m", "course_lib.cli", command, *absolute_paths(args)]
     return _hand_over([sys.executable, "-P", "-m", "slurm_env", "shell", "-c", shlex.join(inside)])
 
 
-_PATHS = ("--corpus", "--data.corpus", "--site", "--out")
+_PATHS = ("--corpus", "--data.corpus", "--site", "--out", "--course-dir")
 
 
 def absolute_paths(args: Sequence[str]) -> list[str]:
