@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from course_lib.runlog import write_text
 from course_lib.slurm.client import SlurmError, run_command
 from course_lib.slurm.notation import format_duration
+from course_lib.slurm.script import queue_options
 from course_lib.slurm.site import Site, load_site
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,19 +110,13 @@ class ClusterWorkers:
 def array_script(site: Site, work: Path, number: int, *, python: str) -> str:
     """Return the script of an array of jobs, each of them a worker on one CPU."""
     memory_mib = site.mem_per_rank_mib or MEMORY_MIB
-    wanted = {
-        "partition": site.partition,
-        "account": site.account,
-        "qos": site.qos,
-        "reservation": site.reservation,
-    }
     folder = str(work).replace('"', '\\"')
     directives = [
         "--job-name=grade",
         f"--array=0-{number - 1}",
         f'--chdir="{folder}"',
         "--output=slurm-%A_%a.out",
-        *(f"--{key}={value}" for key, value in wanted.items() if value),
+        *queue_options(site),
         "--ntasks=1",
         "--cpus-per-task=1",
         f"--mem={memory_mib}M",

@@ -63,6 +63,17 @@ def check_request(site: Site, *, nodes: int, ntasks_per_node: int, time_limit_s:
         )
 
 
+def queue_options(site: Site) -> list[str]:
+    """Return sbatch's options that say where a job of this site waits, and who pays."""
+    wanted = {
+        "partition": site.partition,
+        "account": site.account,
+        "qos": site.qos,
+        "reservation": site.reservation,
+    }
+    return [f"--{key}={value}" for key, value in wanted.items() if value]
+
+
 def build_script(
     site: Site,
     *,
@@ -103,16 +114,7 @@ def build_script(
         f'--chdir="{folder}"',
         "--output=slurm-%j.out",
         "--open-mode=append",  # a job that is requeued adds to its output
-        *(
-            f"--{key}={value}"
-            for key, value in (
-                ("partition", site.partition),
-                ("account", site.account),
-                ("qos", site.qos),
-                ("reservation", site.reservation),
-            )
-            if value
-        ),
+        *queue_options(site),
         f"--nodes={nodes}",
         "--ntasks-per-node=1",
         f"--cpus-per-task={cpus_per_node}",
