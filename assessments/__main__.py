@@ -5,6 +5,7 @@ seconds to import, so each command does all its work in one process and imports 
 """
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -62,7 +63,9 @@ def class_init(args: list[str]) -> int:
             "\n            For others: workshop class init FOLDER --exchange DIR, DIR open to all"
         )
     else:
-        print(f"            each learner joins once: workshop class join {course.exchange}")
+        print(
+            f"            each learner joins once: workshop class join {shlex.quote(str(course.exchange))}"
+        )
     print(f"Formgrader: {_where_formgrader(course)}")
     print("Next:       workshop class release LAB")
     return 0
