@@ -63,9 +63,8 @@ def class_init(args: list[str]) -> int:
             "\n            For others: workshop class init FOLDER --exchange DIR, DIR open to all"
         )
     else:
-        print(
-            f"            each learner joins once: workshop class join {shlex.quote(str(course.exchange))}"
-        )
+        quoted = shlex.quote(str(course.exchange))
+        print(f"            each learner joins once: workshop class join {quoted}")
     print(f"Formgrader: {_where_formgrader(course)}")
     print("Next:       workshop class release LAB")
     return 0
