@@ -4,9 +4,20 @@ from pathlib import Path
 
 import nbgrader
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
-from nbgrader.preprocessors import GetGrades
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    ClearOutput,
+    DeduplicateIds,
+    GetGrades,
+    IgnorePattern,
+    LimitOutput,
+    OverwriteCells,
+    OverwriteKernelspec,
+)
 
 from assessments import SETTINGS
+from assessments.grader.preprocessors import BoxedExecute, ForgetEmptyMarks, SaveMarks
 from assessments.hidden_tests import HideHiddenTests
 
 c = get_config()  # noqa: F821 (nbgrader puts it there)
@@ -17,6 +28,24 @@ c.ClearSolutions.code_stub = {
     'raise NotImplementedError("Yours to write: replace this line and run the cell again.")'
 }
 c.ClearSolutions.text_stub = "*Your answer here: replace this line.*"
+
+# A learner's notebook runs in a sandbox and is judged outside it, by the Formgrader's button, too.
+c.OverwriteCells.add_missing_cells = True
+c.Autograde.sanitize_preprocessors = [
+    ClearOutput,
+    DeduplicateIds,
+    ForgetEmptyMarks,
+    OverwriteKernelspec,
+    OverwriteCells,
+    CheckCellMetadata,
+]
+c.Autograde.autograde_preprocessors = [
+    BoxedExecute,
+    IgnorePattern,
+    LimitOutput,
+    SaveMarks,
+    AssignLatePenalties,
+]
 
 # nbgrader's own feedback shows hidden tests. Here, so that the Formgrader's buttons hide them, too.
 c.GenerateFeedback.preprocessors = [GetGrades, HideHiddenTests, CSSHTMLHeaderPreprocessor]

@@ -13,23 +13,12 @@ import nbformat
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import (
-    AssignLatePenalties,
-    CheckCellMetadata,
-    ClearOutput,
-    DeduplicateIds,
-    IgnorePattern,
-    LimitOutput,
-    NbGraderPreprocessor,
-    OverwriteCells,
-    OverwriteKernelspec,
-    SaveAutoGrades,
-)
-from traitlets.config import Config
+from nbgrader.preprocessors import AssignLatePenalties, IgnorePattern, LimitOutput
 from traitlets.config.loader import PyFileConfigLoader
 
+from assessments import SETTINGS
 from assessments.grader import Graded
-from assessments.grader.judge import NOT_GRADED
+from assessments.grader.preprocessors import SaveMarks
 from course_lib.runlog import write_text
 
 
@@ -43,20 +32,11 @@ class Course:
 
     def __init__(self, root: Path, assignment: str) -> None:
         self.root, self.assignment = root.resolve(), assignment
-        config: Any = Config()
-        if (self.root / "nbgrader_config.py").is_file():
-            loader = PyFileConfigLoader("nbgrader_config.py", path=str(self.root))
-            config = loader.load_config()
+        settings = self.root / "nbgrader_config.py"
+        settings = settings if settings.is_file() else SETTINGS
+        config: Any = PyFileConfigLoader(settings.name, path=str(settings.parent)).load_config()
         config.CourseDirectory.root = str(self.root)
-        config.OverwriteCells.add_missing_cells = True
-        config.Autograde.sanitize_preprocessors = [
-            ClearOutput,
-            DeduplicateIds,
-            _ForgetEmptyMarks,
-            OverwriteKernelspec,
-            OverwriteCells,
-            CheckCellMetadata,
-        ]
+        # Here the two halves of nbgrader's autograde are done apart, with workers in between.
         config.Autograde.autograde_preprocessors = []
         self._config = config
         self._folders = CourseDirectory(config=config)
@@ -105,7 +85,7 @@ class Course:
             }
         }
         with _quiet():
-            for step in (IgnorePattern, LimitOutput, _SaveMarks, AssignLatePenalties):
+            for step in (IgnorePattern, LimitOutput, SaveMarks, AssignLatePenalties):
                 node, resources = step(config=self._config)(node, resources)
         write_text(self.autograded(student), nbformat.writes(node))
         graded = self._marks(student)
@@ -139,33 +119,6 @@ class Course:
                     grade.manual_score if grade.manual_score is not None else grade.auto_score
                 )
         return graded
-
-
-class _ForgetEmptyMarks(NbGraderPreprocessor):
-    """Of a duplicated cell nbgrader leaves an empty mark, at which OverwriteCells stumbles."""
-
-    def preprocess_cell(
-        self, cell: nbformat.NotebookNode, resources: Any, cell_index: int
-    ) -> tuple[nbformat.NotebookNode, Any]:
-        if "grade_id" not in cell.metadata.get("nbgrader", {"grade_id": ""}):
-            del cell.metadata["nbgrader"]
-        return cell, resources
-
-
-class _SaveMarks(SaveAutoGrades):
-    """nbgrader's, but for a tests cell that was not graded: that has no mark."""
-
-    def _add_score(self, cell: nbformat.NotebookNode, resources: Any) -> None:
-        super()._add_score(cell, resources)
-        if any(output.get("ename") == NOT_GRADED for output in cell.get("outputs", [])):
-            grade: Any = self.gradebook.find_grade(
-                cell.metadata["nbgrader"]["grade_id"],
-                self.notebook_id,
-                self.assignment_id,
-                self.student_id,
-            )
-            grade.auto_score, grade.needs_manual_grade = None, True
-            self.gradebook.db.commit()
 
 
 class _Errors(logging.Handler):

@@ -18,6 +18,8 @@ import psutil
 import pytest
 from nbformat import NotebookNode
 
+from assessments import SETTINGS
+from assessments.course import note_given_out
 from assessments.grader import Graded, grade_all
 from assessments.grader.box import MIB, BoxError, Limits, require_box
 from assessments.grader.notebook import Report, grade_notebook
@@ -403,6 +405,28 @@ def test_grading_again_gives_the_same_marks(course, results):
     (again,) = grade_all(course, "made_up", ["edited"], jobs=1, given_out_s=0)
     assert again.marks == results["edited"].marks
     assert not (course / "grading").exists() or list((course / "grading").iterdir())
+
+
+def test_the_formgrader_s_button_grades_in_the_box_too(course, monkeypatch):
+    """It calls nbgrader's own autograde, which knows nothing but the course's settings."""
+    from nbgrader.apps import NbGraderAPI
+    from traitlets.config.loader import PyFileConfigLoader
+
+    config = PyFileConfigLoader(SETTINGS.name, path=str(SETTINGS.parent)).load_config()
+    config.CourseDirectory.root = str(course)
+    notebook = released(course)
+    for cell in notebook.cells:
+        if "def mean_of_parts" in cell.source:
+            cell.source = (HOSTILE[0].parent / "writes_the_gradebook.py").read_text()
+    hand_in(course, "button", notebook)
+    note_given_out(course, "made_up")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    done = NbGraderAPI(config=config).autograde("made_up", "button")
+    assert done["success"], done
+    path = course / "autograded" / "button" / "made_up" / "made_up.ipynb"
+    graded_notebook = nbformat.read(path, as_version=4)
+    assert "written: nothing" in shown(graded_notebook)
+    assert scores(graded_notebook)["weights_test"] == (1.5, 1.5)
 
 
 def test_nobody_s_work_is_an_error_with_the_remedy(course):
