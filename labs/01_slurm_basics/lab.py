@@ -211,6 +211,7 @@ echo $((SLURM_ARRAY_TASK_ID * SLURM_ARRAY_TASK_ID))
 """
 collect = """#!/bin/bash
 #SBATCH --job-name=collect --time=1 --output=sum.txt
+sleep 1
 awk '{sum += $1} END {print "the sum of the squares is", sum}' part-[0-3].txt
 """
 

@@ -351,7 +351,8 @@ def judge_right_size(witness: Witness, job: int) -> str:
         )
     share = record.cpu_used_s / (record.cpus * record.elapsed_s) if record.cpus else 0.0
     arithmetic = (
-        f"{record.cpu_used_s:.1f} s of CPU time / ({record.cpus} CPUs x {record.elapsed_s:.0f} s) "
+        f"{record.cpu_used_s:.1f} s of CPU time / ({record.cpus} CPU{'s' * (record.cpus > 1)} x "
+        f"{record.elapsed_s:.0f} s) "
         f"= {share:.0%}"
     )
     if record.cpu_used_s < WORKED_S / 5:
