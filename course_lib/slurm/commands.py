@@ -30,6 +30,7 @@ from course_lib.slurm.site import Site, load_site
 COMMANDS = "sinfo squeue srun sbatch scancel scontrol sacct sacctmgr sprio sshare sstat".split()
 LIMIT_S = 120.0
 """How long a command may take: srun waits in the queue first."""
+LOOK_LIMIT_S = 15.0
 ENDING_LIMIT_S = 150.0
 ACCOUNTING_LIMIT_S = 15.0
 """So far accounting may lag behind the controller."""
@@ -162,9 +163,16 @@ def _wait_for_accounting(jobs: tuple[int, ...]) -> None:
 
 
 def reason_of(job: int) -> str:
-    """Return the word with which SLURM says why a job waits; "" if it does not."""
-    words = reply(f"squeue -h -j {int(job)} -t PD -o %r").split()
-    return words[0] if words and words[0] != "None" else ""
+    """Return the word with which SLURM says why a job waits; "" if it does not.
+
+    SLURM looks at its queue every second or two, later on a busy machine; so long this waits.
+    """
+    end_s = time.monotonic() + LOOK_LIMIT_S
+    while True:
+        words = reply(f"squeue -h -j {int(job)} -t PD -o %r").split()
+        if words != ["None"] or time.monotonic() > end_s:
+            return words[0] if words and words != ["None"] else ""
+        time.sleep(0.5)
 
 
 def site_environment(site: Site, command: str, named: set[str]) -> dict[str, str]:
