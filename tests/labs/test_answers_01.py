@@ -15,7 +15,7 @@ from course_lib.grade.checks import CheckFailed, NotGradable
 from course_lib.grade.whose import Whose
 from course_lib.slurm.client import SlurmError
 from tests.labs.answer_bank import PASSED, answers, kinds, load, try_answer
-from tests.labs.records import GIVEN_OUT_S, USER, job
+from tests.labs.records import GIVEN_OUT_S, USER, job, step
 
 NAME = "01_slurm_basics"
 EXERCISES = [exercise.name for exercise in slurm_basics.LAB.exercises]
@@ -124,6 +124,17 @@ def test_accounting_that_is_silent_is_nobody_s_mistake(monkeypatch) -> None:
         slurm_basics.check_two_nodes()
     monkeypatch.setattr(slurm_basics, "whose", lambda: Whose(user=USER))
     assert "accounting cannot be asked: SLURM's controller" in verdict("two_nodes")
+
+
+def test_a_record_that_is_late_or_not_whole_is_waited_for(monkeypatch) -> None:
+    nodes = ("node1", "node2")
+    whole = job(nodes=nodes, steps={"0": step(tasks=4, nodes=nodes)})
+    half = job(work_dir="", steps=whole.steps)
+    rounds = iter([[], [half], [whole]])
+    monkeypatch.setattr(slurm_basics, "ask_records", lambda number: next(rounds))
+    monkeypatch.setattr(slurm_basics, "whose", lambda: Whose(user=USER))
+    slurm_basics.hand_in("two_nodes", job=17)
+    assert verdict("two_nodes") == PASSED
 
 
 def test_accounting_without_steps_cannot_judge_what_ran_in_a_job(monkeypatch) -> None:

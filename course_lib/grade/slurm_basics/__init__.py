@@ -56,7 +56,7 @@ ANSWERS = Answers(
 )
 
 PATIENCE_S = 10.0
-"""So long a record may take to be whole."""
+"""So long a record may take to arrive, and to be whole."""
 
 hint = LAB.hint
 hand_in = ANSWERS.write
@@ -75,11 +75,13 @@ def _check_jobs(exercise: str, judge: Callable[..., str], hidden: bool) -> None:
 
 
 def _ask(job: int) -> list[JobRecord]:
-    end_s = time.monotonic() + PATIENCE_S
+    # A grader comes hours later.
+    end_s = time.monotonic() + (0.0 if whose().graded else PATIENCE_S)
     try:
         while True:
             records = ask_records(job)
-            if all(record.whole for record in records) or time.monotonic() > end_s:
+            arrived = records and all(record.whole for record in records)
+            if arrived or time.monotonic() > end_s:
                 return records
             time.sleep(0.5)
     except SlurmError as error:
