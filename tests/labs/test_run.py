@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import pytest
@@ -38,9 +40,18 @@ on_cluster = [
 ]
 
 
+class OnCluster(NamedTuple):
+    """What can be done on the login node of a class cluster."""
+
+    run: Callable[[str, NotebookNode], NotebookNode]
+    """Run a notebook, under a name."""
+    grade: Callable[[str], NotebookNode]
+    """Grade the notebook of that name, with what its run has left beside it."""
+
+
 @pytest.fixture(scope="module")
-def run_on_cluster(tmp_path_factory):
-    """Give a function that runs a notebook on the login node of a class cluster."""
+def on_login_node(tmp_path_factory):
+    """Give what runs and grades notebooks on the login node of a class cluster."""
     me = Person(name=pwd.getpwuid(os.geteuid()).pw_name)
     cluster = build_cluster(probe_machine().mode, [me], tmp_path_factory.mktemp("place"), "labs")
     try:
@@ -57,7 +68,14 @@ def run_on_cluster(tmp_path_factory):
             cluster.shell(command, timeout_s=LIMIT_S + 120)
             return nbformat.read(source.parent / "done.ipynb", as_version=4)
 
-        yield run
+        def grade(name: str) -> NotebookNode:
+            folder = cluster.base / "workspace" / "test" / name
+            words = f"'{folder}/{name}.ipynb' '{folder}/graded.ipynb'"
+            command = f"cd '{REPOSITORY}' && '{sys.executable}' -m tests.labs.grading {words}"
+            cluster.shell(command, timeout_s=LIMIT_S)
+            return nbformat.read(folder / "graded.ipynb", as_version=4)
+
+        yield OnCluster(run, grade)
     finally:
         cluster.down()
 
@@ -85,8 +103,8 @@ class TestEveryLab:
     pytestmark = on_cluster
 
     @pytest.mark.parametrize("lab", GRADED, ids=lambda lab: lab.name)
-    def test_the_solution_runs_to_its_end_with_full_marks(self, lab, run_on_cluster):
-        done = run_on_cluster(f"{lab.name}_solution", lab.source)
+    def test_the_solution_runs_to_its_end_with_full_marks(self, lab, on_login_node):
+        done = on_login_node.run(f"{lab.name}_solution", lab.source)
         failed = failed_cells(done)
         assert failed == [], "\n".join(
             f"line {lab.places[index].line}, cell {index + 1}:\n{said(done.cells[index])}"
@@ -99,13 +117,23 @@ class TestEveryLab:
         } == {}
         if lab is not MADE_UP:
             note_run(lab.name, done.metadata.seconds)
+        # And again as it is graded: in the sandbox, with receipts and accounting for the jobs.
+        graded = on_login_node.grade(f"{lab.name}_solution")
+        assert graded.metadata.to_look_at == {}
+        assert {
+            grade_id: (score, said(cell))
+            for cell in graded.cells
+            if (grade_id := cell.metadata.get("nbgrader", {}).get("grade_id"))
+            for score, points in [scores(graded).get(grade_id, (None, None))]
+            if score not in (points, None)
+        } == {}
 
     @pytest.mark.parametrize("lab", GRADED, ids=lambda lab: lab.name)
-    def test_the_learner_s_notebook_stops_at_its_first_gap_and_scores_0(self, lab, run_on_cluster):
+    def test_the_learner_s_notebook_stops_at_its_first_gap_and_scores_0(self, lab, on_login_node):
         notebook = build.learner_notebook(lab)
         gaps = [index for index, cell in enumerate(notebook.cells) if NO_CODE in cell.source]
         assert gaps, "there is nothing for the learner to write: give a cell an answer=..."
-        done = run_on_cluster(f"{lab.name}_learner", notebook)
+        done = on_login_node.run(f"{lab.name}_learner", notebook)
         assert {grade_id: score for grade_id, (score, _) in scores(done).items() if score} == {}
         first = failed_cells(done)[0]
         assert first >= gaps[0], f"fails before the first gap:\n{said(done.cells[first])}"
