@@ -1,6 +1,6 @@
 """Grade a notebook where it lies, as the grader does: `python -m tests.labs.grading IN.ipynb OUT`.
 
-A process of its own, which may be started on a class cluster's login node: accounting answers there.
+A process of its own, to be started on a class cluster's login node, where accounting answers.
 """
 
 import sys
