@@ -16,8 +16,11 @@ from typing import Any
 
 from course_lib.grade.progress import changed_progress, now
 from course_lib.grade.whose import whose
+from course_lib.messages import in_lines
 
 LEVELS = 3
+GREEN, PLAIN = "\x1b[32m", "\x1b[0m"
+"""For a terminal's and a notebook's output."""
 
 
 class CheckFailed(Exception):
@@ -25,7 +28,7 @@ class CheckFailed(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython prints in place of a traceback."""
-        return [str(self)]
+        return [in_lines(str(self))]
 
 
 class NotGradable(Exception):
@@ -92,7 +95,7 @@ class Lab:
             raise CheckFailed(f"✗ {name}: {failure}") from None
         if counted:
             self._count(name, passed=True)
-        print(f"✓ {name}: {proved}")
+        print(in_lines(f"{GREEN}✓ {name}{PLAIN}: {proved}"))
 
     def hint(self, name: str, level: int = 1) -> None:
         """Print a hint: level 1 is a nudge, 3 nearly the answer.
@@ -124,8 +127,9 @@ class Lab:
                 )
                 return
             asked.setdefault(str(level), now())
-        more = f'  More: hint("{name}", {level + 1})' if level < LEVELS else ""
-        print(f"Hint {level} of {LEVELS}: {self._by_name[name].hints[level - 1]}{more}")
+        print(in_lines(f"Hint {level} of {LEVELS}: {self._by_name[name].hints[level - 1]}"))
+        if level < LEVELS:
+            print(f'More: hint("{name}", {level + 1})')
 
     def _count(self, name: str, *, passed: bool) -> None:
         with changed_progress() as record:

@@ -222,7 +222,7 @@ def _check_config(receipt: dict[str, Any], run: RunConfig, wanted: Wanted) -> li
         had = receipt["ranks"] if what == "ranks" else len(set(receipt["nodes"]))
         if number is not None and had != number:
             reasons.append(
-                f"The task wants {number} {what}, the run had {had}: submit it with that"
+                f"The task wants {number} {what}, the run had {had}: hand in one with {number}"
             )
     try:
         layout = check_layout(run, receipt["ranks"])

@@ -65,6 +65,13 @@ def say_what_is_wrong(
     for source, gradients in enumerate(before):
         if n > 1 and all(_all_equal(mine, gradients) for mine in after):
             return f"every rank has rank {source}'s gradient: it was copied, not summed"
+    own = [_factor(mine, before[rank]) for rank, mine in enumerate(after)]
+    if n > 1 and all(is_factor(factor, own[0]) for factor in own):
+        return (
+            f"every rank still has its own gradient, {factor_words(own[0])}, and no sum: "
+            "comm.all_reduce sums the very tensor that it is given, and an expression such as "
+            "p.grad * 2 is a new one"
+        )
     factors = [_factor(gradients, expected) for gradients in after]
     if not any(map(math.isnan, factors)):
         words = ", ".join(factor_words(factor) for factor in factors)

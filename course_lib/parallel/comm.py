@@ -88,6 +88,10 @@ def all_reduce(tensor: Tensor, axis: Axis, *, maximum: bool = False) -> Tensor:
 
 def start_all_reduce(tensor: Tensor, axis: Axis) -> Pending:
     """Begin to sum a contiguous tensor over the axis in place: (...)+axis -> (...)."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"all_reduce sums a tensor in place, not a number: torch.tensor({tensor!r})"
+        )
     with _posting(axis, "all_reduce", 2 * tensor.nbytes * (axis.size - 1) // axis.size):
         if axis.size > 2 or tensor.nbytes > SWAPPED_BYTES or not _direct(axis):
             work = dist.all_reduce(tensor, group=axis.group, async_op=True)

@@ -14,6 +14,7 @@ import contextlib
 import shlex
 import time
 
+from course_lib.messages import in_lines
 from course_lib.slurm.accounting import ask_records
 from course_lib.slurm.client import (
     RUNNING,
@@ -42,7 +43,7 @@ class Answered(RuntimeError):
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython prints in place of a traceback."""
-        return [str(self)]
+        return [in_lines(str(self))]
 
 
 def slurm(line: str, *, limit_s: float = LIMIT_S) -> None:

@@ -68,9 +68,6 @@ run_ranks(swap, 2)
 
 
 # %%
-from course_lib.grade.data_parallel import hint
-
-hint("all_reduce", 1)
 
 
 # %% answer="all_reduce"
@@ -116,7 +113,8 @@ check_all_reduce(all_reduce, hidden=True)
 # $$g = \frac{\sum_r n_r\, g_r}{\sum_r n_r} .$$
 #
 # **Write** `average_gradients(model, mesh, num_tokens)`: change every `p.grad` into that.
-# `comm.all_reduce(tensor, mesh.dp)` sums in place.
+# `comm.all_reduce(tensor, mesh.dp)` sums a tensor in place. `num_tokens` is a number:
+# `torch.tensor(num_tokens)` makes it a tensor.
 
 
 # %% answer="average_gradients"
@@ -142,8 +140,8 @@ check_average_gradients(average_gradients, hidden=True)
 
 # %% [markdown]
 # The check compares in float64, where an honest answer is off by about $10^{-15}$ and a mistake by
-# $10^{-2}$: no argument is left. In float32 or bf16 the two look alike, and a wrong factor hides
-# behind Adam, which does not care about the gradient's length.
+# $10^{-2}$: no argument is left. In bf16, which itself rounds at about $10^{-2}$, the two look
+# alike. And a wrong factor hides behind Adam, which does not care about the gradient's length.
 
 # %% [markdown]
 # ## 4. Your sum in the real trainer
@@ -152,8 +150,8 @@ check_average_gradients(average_gradients, hidden=True)
 # anything is summed. So its ranks have *parts of a sum*, and nothing has to be divided.
 #
 # **Write** `sum_gradients(model, mesh)`: make every `p.grad` its sum over `mesh.dp`. The check
-# trains a GPT with it, on 2 and on 4 ranks, and compares loss, gradients and weights with one
-# process.
+# trains a GPT with it, on 2 and on 4 ranks (it calls them dp(2) and dp(4)), and compares loss,
+# gradients and weights with one process.
 
 
 # %% answer="sum_gradients"
@@ -175,7 +173,7 @@ check_sum_gradients(sum_gradients, hidden=True)
 
 # %% [markdown]
 # **Break it on purpose.** A sum that forgets the token table, the one parameter that is upstream
-# of everything else. Would you see it in the loss?
+# of everything else. Nothing crashes, and every rank trains on. The check sees it:
 
 # %%
 from course_lib.grade.checks import CheckFailed
@@ -295,15 +293,17 @@ def mean_by_ddp(mesh):
     model = torch.nn.Linear(1, 1, bias=False)
     numbers = [torch.tensor([[1.0]]), torch.tensor([[2.0], [3.0], [4.0]])][mesh.dp.rank]
     # The gradient of the mean of w x is the mean of x.
-    DistributedDataParallel(model, process_group=mesh.dp.group)(numbers).mean().backward()
+    ddp = DistributedDataParallel(model, process_group=mesh.dp.group)
+    ddp(numbers).mean().backward()
     return model.weight.grad.item()
 
 
 run_ranks(mean_by_ddp, 2)
 
 # %% [markdown]
-# $(1 + 3) / 2 = 2$, not 2.5. Not a fault of DDP: it cannot know how many tokens a rank had. Who
-# uses it with unequal shares has to weigh the loss, as you did in section 3.
+# Both ranks have 2, which is $(1 + 3) / 2$, and not 2.5. Not a fault of DDP: it cannot know how
+# many tokens a rank had. Who uses it with unequal shares has to weigh the loss, as you did in
+# section 3.
 
 # %% [markdown]
 # ## 8. On two nodes
@@ -319,7 +319,8 @@ print(run_command(["srun", "--nodes=2", "--ntasks=2", "bash", "-c", say]))
 
 # %% [markdown]
 # **Predict.** The same training, with the same batches, on one node and on two: how many times as
-# many tokens per second will two nodes read? Replace the `...` by your number.
+# many tokens per second will two nodes read? 1 means no faster, 2 twice as fast. Replace the gap by
+# `predict("speedup_2_nodes", your number)`.
 
 # %% answer="prediction"
 from course_lib.grade.predictions import compare_prediction, lock_prediction, predict
@@ -354,22 +355,24 @@ compare_prediction("speedup_2_nodes", two.result["tokens_per_s"] / one.result["t
 # they share them. And there is the sum of the gradients: record it with `--profile.steps` and read
 # how much of a step is `comm` (lab 05).
 #
-# The losses, though, have to agree, step by step: it is the same batch in other shares.
+# The losses, though, have to agree, step by step: it is the same batch in other shares. To about
+# five digits, that is: in float32 a sum in another order has other last digits.
 
 # %%
 from course_lib.runlog import read_metrics
 
-for first, second in list(zip(*(read_metrics(end.run_dir) for end in (one, two)), strict=False))[
-    :60:10
-]:
-    if "loss" in first and "loss" in second:
-        print(f"step {first['step']:3}  one node {first['loss']:.6f}  two {second['loss']:.6f}")
+first, second = (
+    {entry["step"]: entry["loss"] for entry in read_metrics(end.run_dir) if "loss" in entry}
+    for end in (one, two)
+)
+for step in range(10, 61, 10):
+    print(f"step {step:3}  one node {first[step]:.6f}  two {second[step]:.6f}")
 
 # %% [markdown]
 # **Hand in** the run on two nodes. A job of the trainer leaves a *receipt*: who ran what where, the
 # first and the last loss. Grading takes seconds: it asks SLURM's accounting whether that is true,
-# and computes the first step again. `hand_in_run("two_nodes", FOLDER)` copies it to this notebook;
-# a run that was made above knows its folder as `.run_dir`.
+# and computes the first step again. `hand_in_run("two_nodes", folder)` copies it beside this
+# notebook. The runs above, `one` and `two`, know their folders: `one.run_dir`, `two.run_dir`.
 
 # %% answer="two_nodes"
 from course_lib.grade.runs import hand_in_run
@@ -392,6 +395,8 @@ check_two_nodes()
 # - Buckets against latency, overlap against waiting.
 #
 # **On a GPU site** nothing in this notebook changes: the site file names NCCL as the backend.
+#
+# **Hand in** by JupyterLab's menu Nbgrader > Assignment List, or with `workshop submit-lab 03`.
 #
 # ## Going further
 #

@@ -33,7 +33,7 @@ def tried(function: object = lambda x: 2 * x, prove=fail, **options: object) -> 
 
 def test_a_pass_is_a_line_with_a_tick(capsys) -> None:
     LAB.check("double", lambda x: 2 * x, lambda: "all numbers are doubled.")
-    assert capsys.readouterr().out == "✓ double: all numbers are doubled.\n"
+    assert capsys.readouterr().out == "\x1b[32m✓ double\x1b[0m: all numbers are doubled.\n"
 
 
 def test_a_failure_is_the_message_and_nothing_else(tmp_path, monkeypatch) -> None:

@@ -196,7 +196,12 @@ def check_overlap_buckets(
 
     def prove() -> str:
         for n, size in cases:
-            ranks = on_ranks(overlap_steps, n, run=run, size=size, **tried)
+            try:
+                ranks = on_ranks(overlap_steps, n, run=run, size=size, **tried)
+            except CheckFailed as failure:
+                if "'NoneType' object has no attribute" in str(failure):
+                    raise CheckFailed(f"{failure}\n{_LATE}") from None
+                raise
             for step in range(STEPS):
                 wrong = wrong_overlap([rank[step] for rank in ranks], run, step)
                 if wrong:
@@ -206,6 +211,13 @@ def check_overlap_buckets(
         return f"the sums are right, {number} messages a step, and all left inside backward."
 
     LAB.check("overlap_buckets", function, prove, hidden=hidden)
+
+
+_LATE = (
+    "A gradient of that bucket is not there yet. Does the hook still see its own bucket? A "
+    "function made in a loop sees the loop's last value, unless it keeps its own: "
+    "def hook(p, bucket=bucket)"
+)
 
 
 def check_two_nodes(*, hidden: bool = False) -> None:

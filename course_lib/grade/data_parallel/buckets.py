@@ -73,7 +73,10 @@ def wrong_buckets(
     if len(flat) > len(set(flat)):
         return "a parameter is in two buckets: its gradient would be summed twice"
     if [] in buckets:
-        return f"bucket {buckets.index([])} is empty"
+        return (
+            f"bucket {buckets.index([])} is empty: begin a new one only if the present one holds "
+            "something, also where a parameter is larger than bucket_bytes"
+        )
     if flat == arrival[::-1]:
         return (
             "the buckets are in the order of the forward pass. Backward meets the last parameter "
@@ -202,6 +205,11 @@ def wrong_overlap(ranks: list[Step], run: RunConfig, step: int) -> str | None:
     number = len(first.buckets)
     early = sum(name.startswith("comm/") for name in first.in_backward)
     messages = sum(name.startswith("comm/") for name in _all_names(first))
+    if wrong and not messages and step:
+        return (
+            "no message left: what your hook counted in the first step, finish() has to set back "
+            "for the second"
+        )
     if wrong and messages and not any(name.startswith("wait/") for name in _all_names(first)):
         return "no one waits for the messages: finish() must wait before it takes the sums"
     if wrong:

@@ -13,10 +13,14 @@ LAB = Lab(
                 "Simplest for more ranks: hand the neighbour on the right what came last from the "
                 "left, n - 1 times, and add each one that arrives. Post Send and Receive in one "
                 "comm.exchange call, or all wait for each other.",
-                "right, left = (axis.rank + 1) % axis.size, (axis.rank - 1) % axis.size. In every "
-                "round: came = torch.empty_like(passing); exchange Send(passing, right) and "
-                "Receive(came, left); wait for both; result += came; passing = came. Begin with "
-                "result = tensor.clone() and passing = tensor.",
+                "Begin with\n"
+                "    right, left = (axis.rank + 1) % axis.size, (axis.rank - 1) % axis.size\n"
+                "    result, passing = tensor.clone(), tensor\n"
+                "and in each of the n - 1 rounds\n"
+                "    came = torch.empty_like(passing)\n"
+                "    ...exchange Send(passing, right) and Receive(came, left), wait for both...\n"
+                "    result += came\n"
+                "    passing = came",
             ),
         ),
         Exercise(
@@ -27,9 +31,12 @@ LAB = Lab(
                 "rank's mean over its own tokens come from?",
                 "mean x num_tokens is the sum. Sum those over the ranks, sum the token counts too, "
                 "and divide the one by the other.",
-                "count = comm.all_reduce(torch.tensor(float(num_tokens), dtype=torch.float64), "
-                "mesh.dp). Then for every parameter: p.grad.mul_(num_tokens), "
-                "comm.all_reduce(p.grad, mesh.dp), p.grad.div_(count).",
+                "    count = torch.tensor(num_tokens)\n"
+                "    comm.all_reduce(count, mesh.dp)\n"
+                "and for every parameter p of the model\n"
+                "    p.grad.mul_(num_tokens)\n"
+                "    comm.all_reduce(p.grad, mesh.dp)\n"
+                "    p.grad.div_(count)",
             ),
         ),
         Exercise(
@@ -40,7 +47,7 @@ LAB = Lab(
                 "the same order. What must happen to each?",
                 "comm.all_reduce(tensor, axis) sums in place, over the axis that you name. The "
                 "trainer divides by the tokens of the whole batch, so you do not.",
-                "for p in model.parameters(): comm.all_reduce(p.grad, mesh.dp)",
+                "    for p in model.parameters():\n        comm.all_reduce(p.grad, mesh.dp)",
             ),
         ),
         Exercise(
@@ -50,8 +57,11 @@ LAB = Lab(
                 "Backward begins at the loss: which parameter's gradient arrives first?",
                 "Go through reversed(list(parameters)) and keep count of the bytes in the bucket "
                 "that is being filled: p.numel() * p.element_size() each.",
-                "If there is no bucket yet, or filled + size > bucket_bytes: append a new empty "
-                "list and set filled = 0. Then append p to the last list and add its size.",
+                "For each parameter p of that size:\n"
+                "    if not buckets or filled + size > bucket_bytes:\n"
+                "        buckets.append([])\n"
+                "        filled = 0\n"
+                "Then append p to the last list and add its size to filled.",
             ),
         ),
         Exercise(
@@ -63,9 +73,12 @@ LAB = Lab(
                 "Count arrivals by bucket. At the last: flat = torch.cat of the bucket's "
                 "gradients, pending = comm.start_all_reduce(flat, axis), and keep (bucket, flat, "
                 "pending). Do not wait there: that is finish's part.",
-                "finish: for each that was kept: pending.wait(), then give every p its part of "
-                "flat: p.grad.copy_(part.view_as(p)) with flat.split([p.numel() for p in bucket])."
-                " Then empty the list and set the counts to 0: there is a next step.",
+                "finish does for each bucket, flat and pending that were kept\n"
+                "    pending.wait()\n"
+                "    parts = flat.split([p.numel() for p in bucket])\n"
+                "    for p, part in zip(bucket, parts):\n"
+                "        p.grad.copy_(part.view_as(p))\n"
+                "Then empty the list and set the counts to 0: there is a next step.",
             ),
         ),
         Exercise(
