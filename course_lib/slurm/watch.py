@@ -167,6 +167,7 @@ def end_report(job: Job, status: JobStatus) -> str:
     if status.succeeded and result is not None:
         lines.append(
             f"held-out loss {result['val_loss_first']:.3f} -> {result['val_loss_last']:.3f} nats"
+            f", {result['tokens_per_s']:,.0f} tokens/s"
         )
         if result.get("sample"):
             lines.append(f"the model writes:\n{textwrap.indent(result['sample'], '    ')}")

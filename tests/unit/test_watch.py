@@ -202,14 +202,14 @@ def test_the_failure_of_an_earlier_start_is_no_news(run_dir):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_success_is_exit_code_0_and_names_the_result(run_dir, terminal):
-    result = {"val_loss_first": 6.2, "val_loss_last": 5.6}
+    result = {"val_loss_first": 6.2, "val_loss_last": 5.6, "tokens_per_s": 1234.5}
     runlog.write_json(run_dir / "result.json", result)
     write_metrics(run_dir, [1, 2])
     code, text = shown(ListedJob(run_dir, [WAITING, RUNNING, DONE]), terminal=terminal)
     assert code == 0
     assert "waiting: the nodes are busy" in text
     assert "job 7 completed after 00:01:01" in text
-    assert "held-out loss 6.200 -> 5.600" in text
+    assert "held-out loss 6.200 -> 5.600 nats, 1,234 tokens/s" in text
     assert "loss 5.8" in text
 
 
