@@ -26,7 +26,7 @@ import course_lib
 from course_lib.slurm.site import NO_CLUSTER
 
 MIB = 2**20
-HOME, CHANNEL = "/home/learner", "/channel"
+HOME, CHANNEL = "/learner", "/channel"
 """In the box."""
 NOBODY = 65534
 FIRST_UID = 61_000
@@ -77,8 +77,11 @@ def box_argv(
     else:  # setpriv needs them, and drops them for good
         words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         words += ["--cap-add", "CAP_SETPCAP", "--cap-add", "CAP_CHOWN"]
-    places = _python_places()
-    for folder in _parents([*places, HOME, "/etc/passwd"]):
+    places, size = _python_places(), str(limits.disk_bytes)
+    # First what may be written: the kit itself may lie in a folder below /tmp.
+    words += ["--size", size, "--perms", "1777", "--tmpfs", "/tmp"]
+    words += ["--size", size, "--perms", "1777", "--tmpfs", HOME]
+    for folder in _parents([*places, "/etc/passwd"]):
         words += ["--perms", "0755", "--dir", folder]
     for path in places:
         words += ["--ro-bind", path, path]
@@ -89,11 +92,8 @@ def box_argv(
         elif os.path.isdir(name):
             words += ["--ro-bind", name, name]
     words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    size = str(limits.disk_bytes)
     words += ["--proc", "/proc", "--dev", "/dev", "--size", str(MIB), "--tmpfs", "/dev/mqueue"]
     words += ["--size", size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    words += ["--size", size, "--perms", "1777", "--tmpfs", "/tmp"]
-    words += ["--size", size, "--perms", "1777", "--tmpfs", HOME]
     words += ["--ro-bind", str(submission), "/submission", "--bind", str(channel), CHANNEL]
     words += ["--remount-ro", "/"]
     environment = {
@@ -104,6 +104,7 @@ def box_argv(
         "GLOO_SOCKET_IFNAME": "lo",  # or ranks look for a network, and wait
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(_library().parent),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "WORKSHOP_BASE": f"{HOME}/workshop",
         NO_CLUSTER: "Where notebooks are graded there is no cluster: what this cell does was done "
@@ -120,7 +121,7 @@ def box_argv(
 # others of the grader would count, too.
 _ENTER = """
 uid=$1 drop=$2 processes=$3 file=$4; shift 4
-printf 'learner:x:%s:%s::/home/learner:/bin/sh\\n' "$uid" "$uid" >/tmp/passwd 2>/dev/null
+printf 'learner:x:%s:%s::/learner:/bin/sh\\n' "$uid" "$uid" >/tmp/passwd 2>/dev/null
 cp -R /submission/. . 2>/dev/null; chmod -R u+w . 2>/dev/null
 limits="prlimit --nproc=$processes --fsize=$file --core=0 --"
 [ -z "$drop" ] && exec $limits "$@"
@@ -139,13 +140,16 @@ def _parents(paths: Sequence[str]) -> list[str]:
 @functools.cache
 def _python_places() -> tuple[str, ...]:
     """Return what of this machine Python needs: no labs, no answers, no home."""
-    library = Path(course_lib.__file__).resolve().parent
-    places = ["/usr", sys.prefix, sys.base_prefix, str(library)]
+    places = ["/usr", sys.prefix, sys.base_prefix, str(_library())]
     return tuple(
         place
         for place in dict.fromkeys(os.path.realpath(place) for place in places)
         if place == "/usr" or not place.startswith("/usr/")
     )
+
+
+def _library() -> Path:
+    return Path(course_lib.__file__).resolve().parent
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 # Files until nothing more fits, wherever it may write; at last where the sockets are.
 # marks: mean_of_parts_test 0, weights_test 1.5
-# said: stopped by: /home/learner /dev/shm /tmp
+# said: stopped by: /learner /dev/shm /tmp
 # said: it was stopped: it wrote files where only its sockets belong
 import os
 import time
