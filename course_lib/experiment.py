@@ -57,6 +57,7 @@ def start_run(
         progress=progress,
     )
     job = submit(submission)
-    progress(f"job {job.job_id} submitted: {nodes} nodes x {ntasks_per_node} ranks")
+    shape = f"{nodes} node{'s' * (nodes > 1)} x {ntasks_per_node} rank{'s' * (ntasks_per_node > 1)}"
+    progress(f"job {job.job_id} submitted: {shape}")
     progress(f"run folder: {job.run_dir}")
     return job

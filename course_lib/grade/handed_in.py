@@ -142,5 +142,6 @@ def _shown(value: object) -> str:
     """Return a value in one short line, whatever it is."""
     if isinstance(value, str):
         first, *more = value.strip().split("\n")
-        return f"{first[:40]!r}" + (f" and {len(more)} lines more" if more else "")
+        lines = "1 line" if len(more) == 1 else f"{len(more)} lines"
+        return f"{first[:40]!r}" + (f" and {lines} more" if more else "")
     return str(value) if type(value) is int and abs(value) < 10**12 else f"a {type(value).__name__}"

@@ -81,7 +81,7 @@ def test_what_is_handed_in_is_kept_and_replaced(capsys) -> None:
     assert slurm_basics.ANSWERS.read("job_script")["script"].endswith("=2\n")
     assert capsys.readouterr().out.splitlines() == [
         "Handed in for two_nodes: job 17",
-        "Handed in for job_script: script '#!/bin/bash' and 1 lines more",
+        "Handed in for job_script: script '#!/bin/bash' and 1 line more",
         "Handed in for two_nodes: job 18",
     ]
 

@@ -18,10 +18,10 @@ LAB = Lab(
             name="waiting_job",
             hints=(
                 "A job of yours is running. What could the next one ask for that is not free now?",
-                "All nodes for itself: --nodes=... with the number from sinfo, and --exclusive. Or "
-                "--begin=now+60. squeue's last column says why it waits; give SLURM a second.",
-                'waiting = submit(sleeper, "--time=1 --begin=now+60"), time.sleep(3), '
-                'hand_in("waiting_job", job=waiting, reason=reason_of(waiting)), then '
+                "All nodes for itself: --nodes=... with the number from sinfo, and --exclusive. "
+                "squeue's last column says why it waits; give SLURM a second.",
+                'waiting = submit(sleeper, f"--time=1 --exclusive --nodes={num_nodes}"), '
+                'time.sleep(3), hand_in("waiting_job", job=waiting, reason=reason_of(waiting)), then '
                 'slurm(f"scancel {busy} {waiting}").',
             ),
         ),

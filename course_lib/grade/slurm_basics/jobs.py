@@ -44,8 +44,7 @@ class Witness:
         records = list(self.ask(job))
         if not records:
             raise CheckFailed(
-                f"SLURM's accounting knows no job {job} (`sacct -j {job}`): hand in the number "
-                "that sbatch answered"
+                f"SLURM's accounting knows no job {job}: hand in the number that sbatch answered"
             )
         first = records[0]
         if first.user != self.whose.user:
@@ -81,7 +80,7 @@ def judge_wait(witness: Witness, job: int, reason: str) -> str:
     if word.upper() in ("PENDING", "PD", "WAITING"):
         raise CheckFailed(
             f"{word} is the job's state: that it waits. Why it waits stands in squeue's column "
-            f"NODELIST(REASON), or alone in: squeue -h -j {job} -o %r"
+            f'NODELIST(REASON), or alone in: slurm("squeue -h -j {job} -o %r")'
         )
     if word in ("", "None"):
         raise CheckFailed(
@@ -99,14 +98,15 @@ def judge_wait(witness: Witness, job: int, reason: str) -> str:
     if not is_reason(word) and word != record.reason:
         raise CheckFailed(
             f"{_clean(word)!r} is no reason of SLURM's: write its word as it stands in "
-            f"squeue -h -j {job} -o %r"
+            f'slurm("squeue -h -j {job} -o %r")'
         )
     # Of Resources and Priority accounting keeps nothing, of all others the last.
     kept_none = word in ("Resources", "Priority")
     if record.reason and word != record.reason:
         raise CheckFailed(
-            f"you wrote {word}, but accounting has kept another reason for job {job} (sacct -X -j "
-            f"{job} -o Reason%40): read squeue while the job waits, and hand in what it says"
+            f"you wrote {word}, but accounting has kept another reason for job {job}, "
+            f'slurm("sacct -X -j {job} -o Reason%40"): read squeue while the job waits, and hand '
+            "in what it says"
         )
     if not record.reason and not kept_none and waited_s is not None:
         raise CheckFailed(
@@ -147,8 +147,8 @@ def judge_over_time(witness: Witness, job: int, state: str) -> str:
         )
     if record.state in RUNNING and record.time_limit_s and record.time_limit_s > 120:
         raise CheckFailed(
-            f"job {job} still runs, and may do so for {limit}: scancel {job}, then send it with "
-            "--time=1, one minute"
+            f"job {job} still runs, and may do so for {limit} (--time= counts in minutes): "
+            f'slurm("scancel {job}"), then send it with --time=1, one minute'
         )
     if record.state != "TIMEOUT":
         raise CheckFailed(_another_end(record, "at its time limit"))
@@ -170,13 +170,15 @@ def judge_array_and_after(witness: Witness, array: int, after: int) -> str:
     unfinished = [task for task in tasks if task.state in (*RUNNING, *WAITING)]
     if unfinished:
         raise CheckFailed(
-            f"{len(unfinished)} task(s) of array {array} have not ended: wait_for({array}), then "
-            "check again"
+            f"{_counted(len(unfinished), 'task')} of array {array} not ended yet: "
+            f"wait_for({array}), then check again"
         )
     if len(tasks) < TASKS:
+        only = tasks[0].task_id if len(tasks) == 1 else None
         raise CheckFailed(
-            f"array {array} has {len(tasks)} task(s), and {TASKS} are asked for: "
-            f"--array=0-{TASKS - 1} counts from 0 to {TASKS - 1}, both included"
+            f"array {array} has {_counted(len(tasks), 'task')}, and {TASKS} are asked for: "
+            + (f"--array={only} is the single task number {only}, and " if only is not None else "")
+            + f"--array=0-{TASKS - 1} counts from 0 to {TASKS - 1}, both included"
         )
     bad = [task for task in tasks if task.state != "COMPLETED"]
     if bad:
@@ -203,11 +205,11 @@ def _require_dependency(job: JobRecord, array: int, kind: str, ended_s: float) -
     if job.state in WAITING:
         raise CheckFailed(
             f"{name} still waits, for {job.reason or 'its turn'}. Under DependencyNeverSatisfied "
-            f"it will wait for ever: scancel {job.job_id} and send it again with {right}"
+            f'it will wait for ever: slurm("scancel {job.job_id}"), then send it again with {right}'
         )
     if kind.startswith("after:") or (kind.startswith("after+")):
         raise CheckFailed(
-            f"{name} was sent with {_clean(kind)}: `after` waits until the array has *begun*. "
+            f"{name} was sent with {_clean(kind)}: `after` waits until the array has begun. "
             f"Wait for its good end: {right}"
         )
     if kind and kind.split(":")[0] in ("afterany", "afternotok", "aftercorr", "singleton"):
@@ -377,8 +379,8 @@ def judge_two_nodes(witness: Witness, job: int) -> str:
         raise CheckFailed(_another_end(record, "", wanted="complete"))
     if len(record.nodes) != 2:
         raise CheckFailed(
-            f"job {job} had {len(record.nodes)} node(s), not 2: --nodes=2. (--ntasks says how many "
-            "ranks, and leaves it to SLURM how many nodes that takes.)"
+            f"job {job} had {_counted(len(record.nodes), 'node')}, not 2: --nodes=2. (--ntasks says "
+            "how many ranks, and leaves it to SLURM how many nodes that takes.)"
         )
     witness.require_steps(record)
     steps = [step for name, step in record.steps.items() if name.isdecimal()]
@@ -390,8 +392,8 @@ def judge_two_nodes(witness: Witness, job: int) -> str:
     best = max(steps, key=lambda step: (len(step.nodes) == 2, step.tasks))
     if best.tasks != TASKS or len(best.nodes) != 2:
         raise CheckFailed(
-            f"srun started {best.tasks} rank(s) on {len(best.nodes)} node(s), and "
-            f"{TASKS} on 2 are asked for: --ntasks-per-node=2 in the script, and a bare srun"
+            f"srun started {_counted(best.tasks, 'rank')} on {_counted(len(best.nodes), 'node')}, "
+            f"and {TASKS} on 2 are asked for: --ntasks-per-node=2 in the script, and a bare srun"
         )
     return f"srun started {best.tasks} ranks on {' and '.join(best.nodes)}."
 
@@ -448,15 +450,26 @@ def _require_word(said: str, record: JobRecord, *others: str) -> None:
         cut = said.endswith("+") and len(said) > 5 and word.startswith(said[:-1])
         if said.upper() == word or cut:
             return
+    of_step = [number for number, step in record.steps.items() if said.upper() == step.state]
+    whose = (
+        f"{_clean(said)!r} is the State of its step {record.job_id}.{of_step[0]}. Hand in that of "
+        "the job itself, the line without a dot"
+        if of_step
+        else f"{_clean(said)!r} is not the word that sacct has for it"
+    )
     raise CheckFailed(
-        f"job {record.job_id} ended as it should, but {_clean(said)!r} is not the word that sacct "
-        f"has for it: sacct -X -j {record.job_id} -o State%20"
+        f"job {record.job_id} ended as it should, but {whose}: "
+        f'slurm("sacct -X -j {record.job_id} -o State%20")'
     )
 
 
 def _peak_bytes(record: JobRecord) -> int | None:
     peaks = [step.max_rss_bytes for step in record.steps.values() if step.max_rss_bytes]
     return max(peaks) if peaks else None
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _clean(text: str) -> str:

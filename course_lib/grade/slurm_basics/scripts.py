@@ -8,6 +8,7 @@ what was meant, do the commands do it.
 """
 
 import re
+import shlex
 
 from course_lib.grade.checks import CheckFailed
 from course_lib.slurm.directives import (
@@ -24,6 +25,10 @@ NODES, RANKS_PER_NODE = 2, 2
 LIMIT_S = 300
 MEMORY_BYTES = 500 * 2**20
 _RANK = re.compile(r"\$\{?SLURM_PROCID\b")
+_VARIABLE = re.compile(r"\$\{?(SLURMD?_[A-Z_]+|HOSTNAME)\b")
+_SHELL = re.compile(r"(?:\S*/)?(?:ba|da|z|k)?sh")
+_FILLED, _KEPT = "\ue000", "\ue001"
+"""A `$` that the script's shell fills in, and one that it only takes the backslash from."""
 
 
 def judge_script(text: str) -> str:
@@ -164,31 +169,93 @@ def _require_commands(script: Script) -> None:
     labelled = re.search(r"\bsrun\b[^\n]*\s(?:--label|-l)\b", body)
     if not _RANK.search(body) and not labelled:
         raise CheckFailed("the ranks do not say who they are: their number is $SLURM_PROCID")
-    if not labelled and not _any_protected(body):
+    if not labelled and not _RANK.search(_left_by_shell(body).replace(_KEPT, "$")):
         raise CheckFailed(
             "$SLURM_PROCID is filled in before srun starts anything, so all ranks would say 0: put "
             "the ranks' command into single quotes, srun bash -c '...'"
         )
+    _require_filled_in(body)
     if not re.search(r"SLURMD_NODENAME|\bhostname\b|HOSTNAME", body):
         raise CheckFailed("the ranks do not say where they are: the node is $SLURMD_NODENAME")
 
 
-def _any_protected(body: str) -> bool:
-    """Tell whether a $SLURM_PROCID stands where the script's own shell leaves it alone."""
-    places = {match.start() for match in _RANK.finditer(body)}
-    quote, escaped = "", False
-    for index, sign in enumerate(body):
-        if index in places and (quote == "'" or escaped):
-            return True
-        if escaped:
-            escaped = False
-        elif sign == "\\" and quote != "'":
-            escaped = True
+def _require_filled_in(text: str, *, by_rank: bool = False) -> None:
+    """Refuse a variable that reaches the ranks as it is written, and that none of them fills in.
+
+    Args:
+        text: the script's commands, or those that a rank's own shell gets.
+        by_rank: it is the latter.
+    """
+    for words in _simple_commands(text):
+        if not by_rank:
+            words = words[words.index("srun") + 1 :] if "srun" in words else []
+        behind_c = [
+            index + 2
+            for index in range(len(words) - 2)
+            if _SHELL.fullmatch(words[index]) and re.fullmatch(r"-\w*c", words[index + 1])
+        ]
+        if behind_c:
+            _require_filled_in(words[behind_c[0]], by_rank=True)
+            continue
+        if "<<<" in words:
+            continue
+        unfilled = _VARIABLE.search(" ".join(words))
+        if unfilled:
+            raise CheckFailed(
+                f"the ranks would print ${unfilled[1]} itself: "
+                + (
+                    "their bash finds it in quotes '...' or behind a \\, and leaves it alone. Put "
+                    "it into double quotes there: srun bash -c 'echo \"...\"'"
+                    if by_rank
+                    else "nobody fills it in. Let srun start a bash: srun bash -c '...'"
+                )
+            )
+
+
+def _simple_commands(text: str) -> list[list[str]]:
+    """Return the words of each command, as they are after a shell has filled in what it does."""
+    lexer = shlex.shlex(_left_by_shell(text), posix=True, punctuation_chars="();<>|&\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    commands: list[list[str]] = [[]]
+    try:
+        for word in lexer:
+            if set(word) <= set(";|&()\n"):
+                commands.append([])
+            else:
+                commands[-1].append(word.replace(_KEPT, "$"))
+    except ValueError:
+        pass  # a quote is not closed; here-documents, which are no words, may look so, too
+    return commands
+
+
+def _left_by_shell(text: str) -> str:
+    """Return a text, still quoted, with each `$` marked as filled in or kept for somebody else.
+
+    A `$` in single quotes stays as it is. Comments are dropped: they may hold half a quote.
+    """
+    left: list[str] = []
+    quote, index = "", 0
+    while index < len(text):
+        sign = text[index]
+        if sign == "\\" and quote != "'":
+            following = text[index + 1 : index + 2]
+            left.append(_KEPT if following == "$" else sign + following)
+            index += 2
+            continue
+        if sign == "#" and not quote and text[index - 1 : index] in ("", " ", "\t", "\n", ";"):
+            index = text.find("\n", index)
+            if index < 0:
+                break
+            continue
+        if sign == "$" and quote != "'":
+            sign = _FILLED
         elif quote:
             quote = "" if sign == quote else quote
-        elif sign in "'\"":
+        elif sign in ("'", '"'):
             quote = sign
-    return False
+        left.append(sign)
+        index += 1
+    return "".join(left)
 
 
 def _short(text: str) -> str:

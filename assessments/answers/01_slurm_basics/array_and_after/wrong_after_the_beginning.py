@@ -1,4 +1,4 @@
-# promised: `after` waits until the array has *begun*
+# promised: `after` waits until the array has begun
 
 from tests.labs.records import array, job
 

@@ -1,4 +1,4 @@
-# promised: it will wait for ever: scancel 30
+# promised: it will wait for ever: slurm("scancel 30")
 
 from tests.labs.records import array, job
 

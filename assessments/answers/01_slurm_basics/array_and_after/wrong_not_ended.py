@@ -1,4 +1,4 @@
-# promised: 4 task(s) of array 20 have not ended: wait_for(20)
+# promised: 4 tasks of array 20 not ended yet: wait_for(20)
 
 from tests.labs.records import array, job
 

@@ -1,4 +1,4 @@
-# promised: array 20 has 3 task(s), and 4 are asked for: --array=0-3 counts from 0 to 3
+# promised: array 20 has 3 tasks, and 4 are asked for: --array=0-3 counts from 0 to 3
 
 from tests.labs.records import array, job
 

@@ -1,4 +1,4 @@
-# promised: scancel 17, then send it with --time=1, one minute
+# promised: (--time= counts in minutes): slurm("scancel 17"), then send it with --time=1
 
 from tests.labs.records import job
 

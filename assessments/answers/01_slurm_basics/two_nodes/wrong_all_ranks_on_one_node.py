@@ -1,4 +1,4 @@
-# promised: srun started 4 rank(s) on 1 node(s)
+# promised: srun started 4 ranks on 1 node,
 
 from tests.labs.records import job, step
 

@@ -1,4 +1,4 @@
-# promised: srun started 8 rank(s) on 2 node(s)
+# promised: srun started 8 ranks on 2 nodes
 
 from tests.labs.records import job, step
 

@@ -1,4 +1,4 @@
-# promised: had 1 node(s), not 2: --nodes=2
+# promised: had 1 node, not 2: --nodes=2
 
 from tests.labs.records import job, step
 

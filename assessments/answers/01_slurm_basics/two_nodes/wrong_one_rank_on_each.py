@@ -1,4 +1,4 @@
-# promised: srun started 2 rank(s) on 2 node(s), and 4 on 2 are asked for
+# promised: srun started 2 ranks on 2 nodes, and 4 on 2 are asked for
 
 from tests.labs.records import job, step
 

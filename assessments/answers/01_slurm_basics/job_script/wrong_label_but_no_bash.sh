@@ -1,0 +1,11 @@
+#!/bin/bash
+#SBATCH --job-name=hello
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=2
+#SBATCH --time=5
+#SBATCH --mem=500M
+#SBATCH --output=hello-%j.out
+
+echo "job $SLURM_JOB_ID"
+srun --label echo 'I am on $SLURMD_NODENAME'
+# promised: the ranks would print $SLURMD_NODENAME itself: nobody fills it in
