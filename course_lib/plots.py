@@ -67,6 +67,10 @@ def loss_figure(records: Sequence[dict[str, Any]], *, steps: int, title: str = "
     return figure
 
 
+THINNEST = 0.008
+"""Of the figure's width: SLURM counts in whole seconds, and a job of 0 s did run."""
+
+
 def jobs_figure(records: Sequence[JobRecord]) -> Figure:
     """Draw jobs and tasks of arrays from their submission on: waiting, then running.
 
@@ -77,6 +81,7 @@ def jobs_figure(records: Sequence[JobRecord]) -> Figure:
     axes = figure.add_subplot()
     sent = [record.submit_s for record in records if record.submit_s is not None]
     zero_s, last_s = min(sent, default=0.0), max([0.0, *(r.end_s or 0.0 for r in records)])
+    thin_s = THINNEST * max(last_s - zero_s, 1.0)
     waiting: dict[str, Any] = {"color": "white", "edgecolor": GREY, "hatch": "////"}
     labelled: set[str] = set()
 
@@ -93,7 +98,8 @@ def jobs_figure(records: Sequence[JobRecord]) -> Figure:
             bar(row, submit_s, started_s, "waits", waiting)
         good = record.state in ("COMPLETED", "RUNNING", "PENDING")
         if record.start_s is not None:
-            bar(row, started_s, ended_s, "runs", {"color": BLUE if good else ORANGE})
+            seen_s = max(ended_s, started_s + thin_s)
+            bar(row, started_s, seen_s, "runs", {"color": BLUE if good else ORANGE})
         word = record.state if not good else record.reason
         axes.text(ended_s - zero_s, row, f"  {word}", va="center", fontsize=8)
     names = [

@@ -11,6 +11,7 @@ writes wins. Lab 01 is built of these; no shell is involved, so nothing is expan
 """
 
 import contextlib
+import re
 import shlex
 import time
 
@@ -35,6 +36,9 @@ LOOK_LIMIT_S = 15.0
 ENDING_LIMIT_S = 150.0
 ACCOUNTING_LIMIT_S = 15.0
 """So far accounting may lag behind the controller."""
+NO_F = 'is the f before the quotes missing, as in f"..."?'
+_NAME_IN_BRACES = re.compile(r"(?<!\$)\{[A-Za-z_]\w*\}")
+"""Python would have put a value there; `${NAME}` is the shell's."""
 _SETTINGS = ("partition", "account", "qos", "reservation")
 
 
@@ -69,7 +73,12 @@ def reply(line: str, *, limit_s: float = LIMIT_S) -> str:
         raise Answered(f"{line}: {error}") from None
     if not words or words[0] not in COMMANDS:
         raise Answered(f"{line}: begin with one of SLURM's commands, {', '.join(COMMANDS)}")
-    return _run(words, limit_s=limit_s)
+    try:
+        return _run(words, limit_s=limit_s)
+    except Answered as answered:
+        if name := _NAME_IN_BRACES.search(line):
+            raise Answered(f"{answered}\nThe line holds {name[0]}: {NO_F}") from None
+        raise
 
 
 def submit(script: str, options: str = "") -> int:
@@ -80,11 +89,16 @@ def submit(script: str, options: str = "") -> int:
         options: more of sbatch's options, as on its command line; they win over the script's.
 
     Raises:
-        Answered: sbatch refuses; the message has its words and what they mean.
+        Answered: a gap or a name in braces is left in it, or sbatch refuses; the message has its
+            words and what they mean.
     """
     if GAP in script:
         number = script[: script.index(GAP)].count("\n") + 1
         raise Answered(f"not sent: line {number} of the script is still a gap, yours to write")
+    directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
+    for where, text in [("the option", options), *(("the script", line) for line in directives)]:
+        if name := _NAME_IN_BRACES.search(text):
+            raise Answered(f"not sent: {where} holds {name[0]}: {NO_F}")
     job = int(_run(["sbatch", "--parsable", *shlex.split(options)], script).split(";")[0])
     print(f"Submitted batch job {job}")
     return job

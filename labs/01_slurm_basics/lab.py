@@ -10,7 +10,8 @@
 # why does it not start, why was it killed? Five commands answer it. And who asks for what a job
 # really needs, starts earlier.
 #
-# Under each exercise stands a check. It asks SLURM's accounting about your job. Stuck?
+# Under each exercise stands a check. It asks SLURM's accounting about your job. (Only that of
+# exercise 1 comes last, in section 10: its job needs more than a minute.) Stuck? From section 3 on,
 # `hint("over_time", 1)` gives a nudge; levels 2 and 3 say more, once you have tried.
 
 # %% [markdown]
@@ -32,7 +33,10 @@ slurm("sinfo")
 # nodes are free, `mix` partly taken, `alloc` full, `down` and `drain` out of service.
 #
 # A *QOS* (quality of service) is a second set of limits: how many jobs you may run at once, for how
-# long, and who is served first.
+# long, and who is served first. On the class cluster yours is `learner`, unless you ask for
+# another: of your jobs four run at a time (`MaxJobsPU`), a fifth waits, and a 21st is refused
+# (`MaxSubmitPU`). `burst` is served first, but only one job at a time, of ten minutes at most
+# (`MaxWall`).
 
 # %%
 from course_lib.slurm.client import accounting_available
@@ -65,6 +69,7 @@ slurm("srun --nodes=2 --ntasks-per-node=1 --label printenv SLURMD_NODENAME")
 # line that begins with `#SBATCH` is an option in the script; those given to `submit` win.
 
 # %%
+from course_lib.grade.slurm_basics import hand_in
 from course_lib.slurm.commands import submit, wait_for
 
 sleeper = """#!/bin/bash
@@ -75,19 +80,24 @@ sleep 600
 
 # %% [markdown]
 # **Exercise 1, first half.** Every job has a time limit. Send `sleeper` with the shortest one,
-# **one minute**, and keep its number: `long_job = submit(sleeper, "--time=...")`. SLURM will kill
-# it, and you will read the verdict in section 10. A job that dies at its limit is the most common
-# end of a training run.
+# **one minute**, and keep its number: `long_job = submit(sleeper, "--time=...")`. `--time=` counts
+# in minutes. SLURM will kill the job, and you will read the verdict in section 10. A job that dies
+# at its limit is the most common end of a training run.
+#
+# Look at its limit below, in minutes:seconds. Sent the wrong one? Take it back,
+# `slurm(f"scancel {long_job}")`, and send another.
 
 
 # %% answer="send_long_job"
 ### BEGIN SOLUTION
 long_job = submit(sleeper, "--time=1")
 ### END SOLUTION
-slurm(f"squeue -j {long_job}")
+slurm(f"squeue -j {long_job} -o '%.8i %.10j %.3t %.9M %.11l %R'")
 
 # %% [markdown]
-# `squeue` shows what waits (`PD`, pending) and what runs (`R`). One job in all detail:
+# `squeue` shows what waits (`PD`, pending) and what runs (`R`). `-o` chooses the columns; `%l` is
+# the limit. One job in all detail follows. Look for JobState, Reason, TimeLimit, NodeList and
+# StdOut; the rest can wait.
 
 # %%
 slurm(f"scontrol show job {long_job}")
@@ -108,7 +118,8 @@ slurm(f"scontrol show job {long_job}")
 #
 # **Exercise 2.** Make a job wait. The next cell sends one that holds a part of a node for five
 # minutes; so one that wants all nodes for itself (`--exclusive`, `--nodes=`) has to wait for it.
-# Hand in its number and SLURM's word: `hand_in("waiting_job", job=..., reason="...")`.
+# Keep its number, `waiting = submit(sleeper, ...)`, and hand it in with SLURM's word:
+# `hand_in("waiting_job", job=waiting, reason="...")`.
 #
 # SLURM looks at the queue every second or two: before that the reason is `None`. And clear up
 # afterwards: `slurm(f"scancel {busy} {waiting}")` ends a job, or takes it out of the queue. For
@@ -117,14 +128,13 @@ slurm(f"scontrol show job {long_job}")
 # %%
 import time
 
-from course_lib.grade.slurm_basics import hand_in, hint
 from course_lib.slurm.client import list_nodes
 from course_lib.slurm.commands import reason_of, reply
 
 busy = submit(sleeper, "--time=5")
 num_nodes = len({node.node for node in list_nodes()})
 print(f"This cluster has {num_nodes} nodes, and job {busy} is on one of them.")
-hint("waiting_job", 1)
+# Stuck? hint("waiting_job", 1)
 
 # %% answer="waiting_job"
 ### BEGIN SOLUTION
@@ -156,12 +166,17 @@ hog = """#!/bin/bash
 """
 
 # %% [markdown]
-# **Exercise 3.** Send `hog` with less memory than it needs (`--mem=`; a number is MiB, and `M` or
-# `G` may follow it), wait for its end with `wait_for(job)`, and hand in the number and the `State`
-# that `sacct` has for it: `hand_in("over_memory", job=..., state="...")`. `sacct` is SLURM's memory
-# of jobs that have ended:
+# `sacct` is SLURM's memory of jobs that have ended. It has a line for the job, and one with a dot
+# for each of its *steps*: `batch` is the script itself, and every `srun` in it is one more. Their
+# states may differ.
+#
+# **Exercise 3.** Send `hog` with less memory than it needs: `hungry = submit(hog, "--mem=...")`,
+# where a number is MiB, and `M` or `G` may follow it. Wait for its end, `wait_for(hungry)`, and ask
 #
 # `slurm(f"sacct -j {hungry} -o JobID,State%15,ExitCode,Elapsed,ReqMem,MaxRSS")`
+#
+# Hand in the `State` of the job itself, the line without a dot:
+# `hand_in("over_memory", job=hungry, state="...")`.
 
 # %% answer="over_memory"
 ### BEGIN SOLUTION
@@ -178,8 +193,7 @@ from course_lib.grade.slurm_basics import check_over_memory
 check_over_memory()
 
 # %% [markdown]
-# Each line with a dot is a *step*: `batch` is the script itself, and every `srun` in it is one
-# more. `MaxRSS` is what SLURM saw when it looked; a short peak between two looks is missed.
+# `MaxRSS` is what SLURM saw of a step when it looked; a short peak between two looks is missed.
 #
 # How to recognise it elsewhere: most GPU sites say `OUT_OF_MEMORY`. Here SLURM itself kills, with
 # signal 9, and sacct only says `FAILED` with ExitCode `0:9`, code 0 and signal 9. Then compare
@@ -216,9 +230,11 @@ awk '{sum += $1} END {print "the sum of the squares is", sum}' part-[0-3].txt
 """
 
 # %% [markdown]
-# **Exercise 4.** Send `part` as an array of the four tasks 0 to 3 (`--array=`) and, at once,
-# `collect`, so that it begins only when all four have succeeded. Hand in both numbers:
-# `hand_in("array_and_after", array=..., after=...)`. Then wait for both:
+# **Exercise 4.** Send `part` as an array of the four tasks 0 to 3: `array = submit(part, ...)`,
+# with `--array=FIRST-LAST` (`--array=4` would be the single task number 4). And, at once,
+# `collect`, so that it begins only when all four have succeeded:
+# `after = submit(collect, f"... {array}")`; the `f` puts the number in. Hand in both,
+# `hand_in("array_and_after", array=array, after=after)`, and wait for both:
 # `wait_for(array, after)`.
 
 # %% answer="array_and_after"
@@ -255,14 +271,19 @@ Image(png_bytes(jobs_figure([*ask_records(array), *ask_records(after)])))
 # `--signal=B:USR1@10` SLURM sends the signal USR1 to the script (`B:`) ten seconds before its
 # time is over, or earlier: SLURM looks every half minute. Without `B:` only the steps get it.
 #
-# Bash hears it if a `trap` says what to do then, and only while no command runs in the foreground:
-# `command &` puts one into the background, `wait` waits for it and can be interrupted.
+# `trap FUNCTION SIGNAL` tells bash what to do then. But bash does it only when no command runs in
+# the foreground, and ten minutes later is too late. So the work goes into the background,
+# `command &`, and `wait` waits for it. `wait` can be interrupted. Without it the script would reach
+# its end, and the job with it.
 #
-# **Exercise 5.** Fill the two gaps (both lines of each): first the option; then the trap, and ten
-# minutes of work (`sleep 600`) in the background. `save` starts a step of that name, so accounting
-# will know that it ran. The job takes up to a minute.
+# **Exercise 5.** Fill the two gaps (all lines of each): first the option; then three lines: the
+# trap, which calls `save`, the work (`sleep 600`) in the background, and `wait`. `save` starts a
+# step of that name, so accounting will know that it ran. The job takes 25 to 80 seconds; `look_at`
+# says before that what is missing in the text.
 
 # %% answer="stopped_in_time"
+from course_lib.grade.slurm_basics import look_at
+
 saving = """#!/bin/bash
 #SBATCH --job-name=saving --time=1
 ### BEGIN SOLUTION
@@ -279,6 +300,7 @@ sleep 600 &
 wait
 ### END SOLUTION
 """
+look_at(saving)
 stopping = submit(saving)
 hand_in("stopped_in_time", job=stopping, script=saving)
 wait_for(stopping)
@@ -333,11 +355,13 @@ compare_prediction(
 )
 
 # %% [markdown]
-# One loop keeps one CPU busy, so a quarter is the most; and less on the class cluster, whose CPUs
-# share the machine's few cores.
+# One loop keeps one CPU busy, so a quarter is the most. (A little above it is no wonder: SLURM
+# counts elapsed time in whole seconds.) It is less when the machine is busy: the CPUs of the class
+# cluster share its few cores.
 #
-# **Exercise 6.** Send the same `loop` so that it uses more than 40 % of what it reserves. Change
-# the reservation, not the work. `hand_in("right_size", job=...)`, and wait for it.
+# **Exercise 6.** Send the same `loop` so that it uses more than 60 % of what it reserves:
+# `fitting = submit(loop, ...)`. Change the reservation, not the work. On a busy machine less will
+# do, if nothing smaller can be reserved. `hand_in("right_size", job=fitting)`, and wait for it.
 
 # %% answer="right_size"
 ### BEGIN SOLUTION
@@ -372,8 +396,13 @@ jobs_table(list_jobs(limit=12))
 # - its output in **`hello-NUMBER.out`** (`--output`; `%j` stands for the number)
 #
 # and so that every rank says "rank ... of ... on ...", from `SLURM_PROCID`, `SLURM_NTASKS` and
-# `SLURMD_NODENAME`. Mind the quotes: in `"..."` bash fills in a variable *before* srun starts
-# anything, in `'...'` it does not.
+# `SLURMD_NODENAME`. Who fills these in? The numbers differ from rank to rank, so the rank has to:
+#
+# | the line in the script | what happens |
+# |---|---|
+# | `srun echo "$SLURM_PROCID"` | the script's bash fills it in *before* srun starts: 0 four times |
+# | `srun echo '$SLURM_PROCID'` | nobody does; echo prints the word as it stands |
+# | `srun bash -c 'echo $SLURM_PROCID'` | each rank is a bash of its own and fills in its number |
 #
 # SLURM reads options only up to the first command, and does not complain about later ones.
 
@@ -401,8 +430,9 @@ from course_lib.grade.slurm_basics import check_job_script
 check_job_script()
 
 # %% [markdown]
-# **Exercise 8.** Send it, hand in its number with `hand_in("two_nodes", job=...)`, wait for it, and
-# show what it printed: `print(Path(f"hello-{hello}.out").read_text())`.
+# **Exercise 8.** Send it, `hello = submit(hello_script)`, hand in its number,
+# `hand_in("two_nodes", job=hello)`, wait for it, and show what it printed:
+# `print(Path(f"hello-{hello}.out").read_text())`. Four ranks, four numbers, two nodes?
 
 # %% answer="two_nodes"
 ### BEGIN SOLUTION
@@ -468,3 +498,11 @@ check_over_time()
 # and let it begin where the file ends. Target: the file ends with 100, the job with `COMPLETED`,
 # and `sacct -D -j NUMBER` shows at least two lives. (SLURM holds a requeued job for a minute or
 # two.)
+#
+# ## Hand in, and what comes next
+#
+# In a class, hand this notebook in: `workshop submit-lab 01` in a terminal, or JupyterLab's menu
+# Nbgrader > Assignment List.
+#
+# Next comes lab 03, Data parallel: what four ranks on two nodes have to say to each other so that
+# they train one model.

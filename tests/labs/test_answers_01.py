@@ -14,6 +14,7 @@ from course_lib.grade import slurm_basics
 from course_lib.grade.checks import CheckFailed, NotGradable
 from course_lib.grade.whose import Whose
 from course_lib.slurm.client import SlurmError
+from course_lib.slurm.directives import GAP
 from tests.labs.answer_bank import PASSED, answers, kinds, load, try_answer
 from tests.labs.records import GIVEN_OUT_S, USER, job, step
 
@@ -104,6 +105,39 @@ def test_what_cannot_be_handed_in_is_named(exercise: str, values, message: str) 
         slurm_basics.hand_in(exercise, **values)
     assert message in str(failure.value)
     assert not FILE.exists()
+
+
+SAVING = """#!/bin/bash
+#SBATCH --time=1
+#SBATCH --signal=B:USR1@10
+save() { srun --job-name=save true 2>&1 && exit 0; }
+trap save USR1
+sleep 600 &
+wait
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "instead", "message"),
+    [
+        ("", "", PASSED),
+        ("#SBATCH --signal=B:USR1@10\n", "", "asks for no signal"),
+        ("B:", "", "goes to the steps"),
+        ("@10", "@60", "60 s before the end of a job of 60 s"),
+        ("trap save USR1\n", "", "no `trap save USR1` in the script: nobody hears"),
+        ("\nwait", "", "it does not wait for it. Add a last line: wait"),
+        (" &\nwait", "", "in two lines: work & wait"),
+        ("sleep 600 &\nwait", "while sleep 1; do :; done", PASSED),
+        ("wait", f'{GAP}"Yours to write")', PASSED),
+    ],
+)
+def test_a_script_that_cannot_save_need_not_be_sent(there: str, instead: str, message: str) -> None:
+    said = PASSED
+    try:
+        slurm_basics.look_at(SAVING.replace(there, instead))
+    except CheckFailed as failure:
+        said = " ".join(str(failure).split())
+    assert message in said
 
 
 def test_a_damaged_file_is_begun_anew_and_said_so(capsys) -> None:

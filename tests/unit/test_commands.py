@@ -76,6 +76,35 @@ def test_a_gap_is_not_sent(calls) -> None:
     assert calls == []
 
 
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        (SCRIPT, "--dependency=afterok:{array}", "the option holds {array}: is the f before"),
+        ("#!/bin/bash\n#SBATCH -d afterok:{array}\n", "", "the script holds {array}: is the f"),
+    ],
+)
+def test_an_f_that_is_missing_is_named(calls, script: str, options: str, message: str) -> None:
+    with pytest.raises(Answered, match=re.escape(f"not sent: {message}")):
+        submit(script, options)
+    assert calls == []
+
+
+def test_braces_of_the_shell_s_own_are_sent(calls) -> None:
+    assert submit("#!/bin/bash\n#SBATCH -o ${HOME}\nawk '{print}' {1..3}\n", "--comment={}") == 17
+
+
+def test_a_refused_line_without_its_f_is_explained(monkeypatch) -> None:
+    def refuse(argv: list[str], **options: Any) -> str:
+        raise CommandFailed(argv, "scancel: error: Invalid job id {busy}\n")
+
+    monkeypatch.setattr(commands, "run_command", refuse)
+    monkeypatch.setattr(commands, "load_site", lambda: SITE)
+    with pytest.raises(
+        Answered, match=r"Invalid job id \{busy\}\nThe line holds \{busy\}: is the f"
+    ):
+        slurm("scancel {busy}")
+
+
 def test_a_refusal_is_slurm_s_words_with_their_meaning_and_no_traceback(monkeypatch) -> None:
     def refuse(argv: list[str], **options: Any) -> str:
         raise CommandFailed(argv, "sbatch: error: QOSMaxSubmitJobPerUserLimit\n")

@@ -42,4 +42,6 @@ def test_a_job_s_bars_begin_where_it_was_sent_and_where_it_started():
     words = [text.get_text().strip() for text in axes.texts]
     assert words == ["", "", "Dependency", "TIMEOUT"]
     assert axes.get_xlabel() == "seconds since the first was sent"
+    short = jobs_figure([job(40, elapsed_s=0.0), job(41, elapsed_s=99.0)]).axes[0].patches[1]
+    assert short.get_x() == 1 and 0.5 < short.get_width() < 1
     assert png_bytes(jobs_figure([])).startswith(b"\x89PNG")

@@ -7,7 +7,7 @@
                                    before that and began after it, by --dependency=afterok
     stopped_in_time  job, script   a job that was told of its end by --signal, saved in a step
                                    named `save`, and ended as COMPLETED
-    right_size       job           a job that used 40 % or more of the CPU time that it reserved
+    right_size       job           a job with one CPU, or that used 60 % of what it reserved
     job_script       script        a script for 2 nodes x 2 ranks, judged by its text
     two_nodes        job           its job: 4 ranks on 2 nodes in one step
 
@@ -34,6 +34,7 @@ from course_lib.grade.slurm_basics.jobs import (
     judge_signal,
     judge_two_nodes,
     judge_wait,
+    look_at_signal_script,
 )
 from course_lib.grade.slurm_basics.scripts import judge_script
 from course_lib.grade.whose import whose
@@ -60,6 +61,8 @@ PATIENCE_S = 10.0
 
 hint = LAB.hint
 hand_in = ANSWERS.write
+look_at = look_at_signal_script
+"""Under exercise 5, before the script is sent: to see a minute later what is missing is dull."""
 
 
 def _check(exercise: str, judge: Callable[..., str], hidden: bool) -> None:

@@ -21,8 +21,8 @@ LAB = Lab(
                 "All nodes for itself: --nodes=... with the number from sinfo, and --exclusive. "
                 "squeue's last column says why it waits; give SLURM a second.",
                 'waiting = submit(sleeper, f"--time=1 --exclusive --nodes={num_nodes}"), '
-                'time.sleep(3), hand_in("waiting_job", job=waiting, reason=reason_of(waiting)), then '
-                'slurm(f"scancel {busy} {waiting}").',
+                'time.sleep(3), hand_in("waiting_job", job=waiting, reason=reason_of(waiting)), '
+                'then slurm(f"scancel {busy} {waiting}").',
             ),
         ),
         Exercise(

@@ -12,7 +12,14 @@ from course_lib.grade.checks import CheckFailed, NotGradable
 from course_lib.grade.whose import Whose
 from course_lib.slurm.accounting import JobRecord
 from course_lib.slurm.client import RUNNING, WAITING
-from course_lib.slurm.directives import NoScript, Script, parse_options, parse_script
+from course_lib.slurm.directives import (
+    GAP,
+    NoScript,
+    Script,
+    parse_options,
+    parse_script,
+    parse_time_s,
+)
 from course_lib.slurm.notation import format_duration, format_size
 from course_lib.slurm.reasons import is_reason
 
@@ -25,10 +32,20 @@ SAVE_STEP = "save"
 TASKS = 4
 """Of the array, and ranks of the job on two nodes."""
 WORKED_S = 5.0
-ENOUGH = 0.4
-"""CPU efficiency. One busy loop in one CPU has about 1; where SLURM hands out whole cores of two
-hardware threads at most 0.5; in four CPUs at most 0.25. In a single CPU any share will do: less
-cannot be reserved, and the class cluster's CPUs share the machine's few cores."""
+ENOUGH = 0.6
+"""CPU efficiency. One busy loop in one CPU has about 1, in two 0.5, in four 0.25, and a little more
+by chance: SLURM counts the elapsed time in whole seconds. For who asks for a single CPU any share
+will do: less cannot be reserved, the class cluster's CPUs share the machine's few cores, and where
+SLURM hands out whole cores of two hardware threads, it reserves two."""
+_BACKGROUND = re.compile(r"(?<![&|<>])&(?![&>])")
+IN_FOREGROUND = (
+    "bash runs a trap only when the command in the foreground has ended. Put the work into the "
+    "background and wait for it, in two lines:\n    work &\n    wait"
+)
+NOT_WAITED_FOR = (
+    "the script reaches its end while the work is still in the background: it does not wait for "
+    "it. Add a last line:\n    wait"
+)
 SEND_AGAIN = "send another one and hand in its number"
 
 
@@ -170,7 +187,7 @@ def judge_array_and_after(witness: Witness, array: int, after: int) -> str:
     unfinished = [task for task in tasks if task.state in (*RUNNING, *WAITING)]
     if unfinished:
         raise CheckFailed(
-            f"{_counted(len(unfinished), 'task')} of array {array} not ended yet: "
+            f"array {array} has not ended ({_counted(len(unfinished), 'task')} left): "
             f"wait_for({array}), then check again"
         )
     if len(tasks) < TASKS:
@@ -246,44 +263,55 @@ def _require_dependency(job: JobRecord, array: int, kind: str, ended_s: float) -
 
 def _dependency(job: JobRecord) -> str:
     """Return the dependency on the command line; "" if it was in the script, or there was none."""
-    words = job.submit_line.split()
+    return _on_command_line(job).get("dependency", "")
+
+
+def _on_command_line(job: JobRecord) -> dict[str, str]:
     try:
-        return parse_options(words[1:], "the command line").get("dependency", "")
+        return parse_options(job.submit_line.split()[1:], "the command line")
     except NoScript:
-        return ""
+        return {}
+
+
+def look_at_signal_script(script: str) -> None:
+    """Refuse a script of which the text alone says that it cannot save, before it costs a minute.
+
+    Raises:
+        CheckFailed: says what is missing.
+    """
+    read = _read_script(script)
+    body = "\n".join(read.commands)
+    if GAP in script:
+        return  # `submit` names the line
+    _require_signal(
+        read.options.get("signal", ""), read, parse_time_s(read.options.get("time", ""))
+    )
+    _require_trap(body)
+    # With a loop bash may well be free between two commands.
+    if not re.search(r"\b(?:wait|while|until|for)\b", body):
+        raise CheckFailed(NOT_WAITED_FOR if _BACKGROUND.search(body) else IN_FOREGROUND)
+
+
+def _read_script(script: str) -> Script:
+    try:
+        return parse_script(script)
+    except NoScript as error:
+        raise CheckFailed(f"the script handed in: {error}") from None
 
 
 def judge_signal(witness: Witness, job: int, script: str) -> str:
     """Did the job hear the signal, save and end itself in time?"""
     record = witness.job(job)
-    try:
-        read = parse_script(script)
-    except NoScript as error:
-        raise CheckFailed(f"the script handed in: {error}") from None
+    read = _read_script(script)
     body = "\n".join(read.commands)
-    asked = _signal_asked(record, read)
     saved = [step for step in record.steps.values() if step.name == SAVE_STEP]
     if record.state in (*RUNNING, *WAITING):
         raise CheckFailed(_another_end(record, ""))
-    _require_signal(record, asked, read)
-    trap = re.search(r"\btrap\s+(\S+|'[^']*'|\"[^\"]*\")\s+(?:SIG)?USR1\b", body)
-    if trap is None:
-        raise CheckFailed(
-            "no `trap save USR1` in the script"
-            + (
-                ": the signal ended the script itself (exit code 0:10)"
-                if record.exit_code.endswith(":10")
-                else ": nobody hears the signal"
-            )
-            + ". Name the function and the signal before the work begins"
-        )
+    _require_signal(_signal_asked(record, read), read, record.time_limit_s)
+    _require_trap(body, record.exit_code)
     if record.state == "TIMEOUT":
         if not re.search(r"\bwait\b", body):
-            raise CheckFailed(
-                f"job {job} ran into its time limit: bash runs a trap only when the command in the "
-                "foreground has ended. Put the work into the background and wait for it: "
-                "`work & wait`"
-            )
+            raise CheckFailed(f"job {job} ran into its time limit: {IN_FOREGROUND}")
         raise CheckFailed(
             f"job {job} ran into its time limit"
             + (" although it saved: end the function with `exit 0`" if saved else "")
@@ -298,6 +326,8 @@ def judge_signal(witness: Witness, job: int, script: str) -> str:
         raise CheckFailed(_another_end(record, "", wanted="complete"))
     if not saved:
         witness.require_steps(record)
+        if _BACKGROUND.search(body) and not re.search(r"\bwait\b", body):
+            raise CheckFailed(f"job {job} ended after {record.elapsed_s:.0f} s: {NOT_WAITED_FOR}")
         raise CheckFailed(
             f"job {job} completed after {format_duration(record.elapsed_s)} without saving "
             f"(no step named {SAVE_STEP} in sacct): its work was done, or never begun, before the "
@@ -310,14 +340,24 @@ def judge_signal(witness: Witness, job: int, script: str) -> str:
 
 
 def _signal_asked(record: JobRecord, read: Script) -> str:
-    try:
-        line = parse_options(record.submit_line.split()[1:], "the command line")
-    except NoScript:
-        line = {}
-    return line.get("signal", read.options.get("signal", ""))
+    return _on_command_line(record).get("signal", read.options.get("signal", ""))
 
 
-def _require_signal(record: JobRecord, asked: str, read: Script) -> None:
+def _require_trap(body: str, exit_code: str = "") -> None:
+    if re.search(r"\btrap\s+(\S+|'[^']*'|\"[^\"]*\")\s+(?:SIG)?USR1\b", body):
+        return
+    raise CheckFailed(
+        "no `trap save USR1` in the script"
+        + (
+            ": the signal ended the script itself (exit code 0:10)"
+            if exit_code.endswith(":10")
+            else ": nobody hears the signal"
+        )
+        + ". Name the function and the signal before the work begins"
+    )
+
+
+def _require_signal(asked: str, read: Script, time_limit_s: float | None) -> None:
     if not asked:
         for ignored in read.ignored:
             if "--signal" in ignored.text:
@@ -334,10 +374,10 @@ def _require_signal(record: JobRecord, asked: str, read: Script) -> None:
             "that has the trap: with B: in front the script gets it, --signal=B:USR1@10"
         )
     before_s = int(match[3] or 60)
-    if record.time_limit_s and before_s >= record.time_limit_s:
+    if time_limit_s and before_s >= time_limit_s:
         raise CheckFailed(
             f"--signal={_clean(asked)} asks for the signal {before_s} s before the end of a job of "
-            f"{record.time_limit_s:.0f} s, which is at once: ask for 10 s before"
+            f"{time_limit_s:.0f} s, which is at once: ask for 10 s before"
         )
 
 
@@ -364,12 +404,21 @@ def judge_right_size(witness: Witness, job: int) -> str:
         )
     if share >= ENOUGH:
         return arithmetic + "."
-    if record.cpus > 1:
+    if record.cpus > 1 and not (record.cpus == 2 and _asked_for_one_cpu(record)):
         raise CheckFailed(
-            f"{arithmetic}: one loop keeps one CPU busy, and {record.cpus} were reserved: "
-            "--cpus-per-task=1, on one node"
+            f"{arithmetic}: one loop keeps one CPU busy, and {record.cpus} were reserved. One "
+            "would do: --cpus-per-task=1, on one node"
         )
-    return f"{arithmetic}. You could reserve no less; the machine was busy with other things."
+    why = (
+        "the machine was busy with other things"
+        if record.cpus == 1
+        else "SLURM hands out whole cores here, of two hardware threads"
+    )
+    return f"{arithmetic}. You could reserve no less: {why}."
+
+
+def _asked_for_one_cpu(record: JobRecord) -> bool:
+    return _on_command_line(record).get("cpus-per-task") == "1" and len(record.nodes) == 1
 
 
 def judge_two_nodes(witness: Witness, job: int) -> str:
@@ -379,8 +428,8 @@ def judge_two_nodes(witness: Witness, job: int) -> str:
         raise CheckFailed(_another_end(record, "", wanted="complete"))
     if len(record.nodes) != 2:
         raise CheckFailed(
-            f"job {job} had {_counted(len(record.nodes), 'node')}, not 2: --nodes=2. (--ntasks says "
-            "how many ranks, and leaves it to SLURM how many nodes that takes.)"
+            f"job {job} had {_counted(len(record.nodes), 'node')}, not 2: --nodes=2. (--ntasks "
+            "says how many ranks, and leaves it to SLURM how many nodes that takes.)"
         )
     witness.require_steps(record)
     steps = [step for name, step in record.steps.items() if name.isdecimal()]

@@ -1,4 +1,4 @@
-# promised: 4 tasks of array 20 not ended yet: wait_for(20)
+# promised: array 20 has not ended (4 tasks left): wait_for(20)
 
 from tests.labs.records import array, job
 

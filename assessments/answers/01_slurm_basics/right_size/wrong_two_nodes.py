@@ -1,4 +1,4 @@
-# promised: one loop keeps one CPU busy, and 8 were reserved: --cpus-per-task=1, on one node
+# promised: one loop keeps one CPU busy, and 8 were reserved. One would do: --cpus-per-task=1
 
 from tests.labs.records import job
 

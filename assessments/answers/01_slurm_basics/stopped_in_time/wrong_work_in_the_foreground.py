@@ -1,4 +1,5 @@
-# promised: bash runs a trap only when the command in the foreground has ended
+# promised: bash runs a trap only when the command in the foreground has ended. Put the work into
+# the background and wait for it, in two lines: work & wait
 
 from tests.labs.records import job
 
