@@ -69,7 +69,7 @@ slurm("srun --nodes=2 --ntasks-per-node=1 --label printenv SLURMD_NODENAME")
 # line that begins with `#SBATCH` is an option in the script; those given to `submit` win.
 
 # %%
-from course_lib.grade.slurm_basics import hand_in
+from course_lib.grade.slurm_basics import hand_in, hint
 from course_lib.slurm.commands import submit, wait_for
 
 sleeper = """#!/bin/bash
