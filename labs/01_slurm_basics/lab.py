@@ -456,7 +456,8 @@ check_two_nodes()
 # ## 10. Time is up
 #
 # **Exercise 1, second half.** What became of your first job, the one with a minute? Read its
-# `State`, and hand it in: `hand_in("over_time", job=long_job, state="...")`.
+# `State`, in the line without a dot, and hand it in:
+# `hand_in("over_time", job=long_job, state="...")`.
 
 # %%
 wait_for(long_job)
