@@ -50,7 +50,8 @@ def grade_notebook(
         slot: a number that no other grading of this user has at this time.
         on_cell: called before each cell.
     """
-    return _Run(notebook, submission, learner, given_out_s, limits or Limits(), slot).all(on_cell)
+    folder = submission.resolve()  # tests cells are run with it as the current folder
+    return _Run(notebook, folder, learner, given_out_s, limits or Limits(), slot).all(on_cell)
 
 
 class _Run:

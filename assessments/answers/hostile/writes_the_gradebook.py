@@ -4,8 +4,11 @@
 import os
 import sys
 
+import course_lib
+
+library = os.path.dirname(course_lib.__file__)
 written = []
-for folder in ("/usr/bin", sys.prefix, os.path.dirname(sys.prefix), "/submission", "/etc", "/dev"):
+for folder in ("/usr/bin", sys.prefix, library, "/submission", "/etc", "/dev", "/"):
     try:
         with open(os.path.join(folder, "mine"), "w") as file:
             file.write("mine")
