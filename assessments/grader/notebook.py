@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ def grade_notebook(
     given_out_s: float = 0.0,
     limits: Limits | None = None,
     slot: int = 0,
-    on_cell: Callable[[int], None] = lambda index: None,
 ) -> Report:
     """Run a notebook and put into each cell what it puts out; nbgrader reads the marks from that.
 
@@ -48,10 +46,9 @@ def grade_notebook(
         given_out_s: since when the learner's jobs count, seconds since 1970.
         limits: what it may use.
         slot: a number that no other grading of this user has at this time.
-        on_cell: called before each cell.
     """
     folder = submission.resolve()  # tests cells are run with it as the current folder
-    return _Run(notebook, folder, learner, given_out_s, limits or Limits(), slot).all(on_cell)
+    return _Run(notebook, folder, learner, given_out_s, limits or Limits(), slot).all()
 
 
 class _Run:
@@ -75,15 +72,14 @@ class _Run:
         self._end_s = time.monotonic() + limits.notebook_s
         self._index = 0
 
-    def all(self, on_cell: Callable[[int], None]) -> Report:
+    def all(self) -> Report:
         began_s, report = time.monotonic(), Report()
         try:
             for index, cell in enumerate(self._cells):
                 self._index = index
                 if cell.cell_type != "code":
                     continue
-                on_cell(index)
-                if _is_tests(cell):
+                if is_tests(cell):
                     look = self._run_tests(cell)
                     if look:
                         report.to_look_at[cell.metadata.nbgrader.grade_id] = look
@@ -102,7 +98,7 @@ class _Run:
         try:
             self._living().run(cell, self._left_s())
         except KernelEnded as error:
-            self._lose(error)
+            self._lose()
             cell.outputs = [*cell.outputs, error_output("KernelEnded", str(error))]
             self._deadly.add(self._index)
 
@@ -113,7 +109,7 @@ class _Run:
             look = str(error)
             cell.outputs = [error_output(NOT_GRADED, f"This was not graded: {look}")]
         except KernelEnded as error:
-            self._lose(error)
+            self._lose()
             cell.outputs = [error_output("KernelEnded", f"your function ended the kernel: {error}")]
             look = f"the kernel ended while it was checked: {error}"
         return look
@@ -132,11 +128,11 @@ class _Run:
             self._kernel = BoxedKernel(self._submission, self._limits, self._slot)
             for index, cell in enumerate(self._cells[: self._index]):
                 if cell.cell_type == "code" and index not in self._deadly:
-                    again = _imports_of(cell) if _is_tests(cell) else cell.copy()
+                    again = _imports_of(cell) if is_tests(cell) else cell.copy()
                     self._kernel.run(again, self._left_s())
         return self._kernel
 
-    def _lose(self, error: KernelEnded) -> None:
+    def _lose(self) -> None:
         if self._kernel is not None:
             self._kernel.close()
         self._kernel = None
@@ -145,18 +141,23 @@ class _Run:
         return max(1.0, min(self._limits.cell_s, self._end_s - time.monotonic()))
 
 
-def _is_tests(cell: NotebookNode) -> bool:
+def is_tests(cell: NotebookNode) -> bool:
+    """Tell whether a cell is one of ours that gives marks."""
     mark = cell.metadata.get("nbgrader", {})
     return cell.cell_type == "code" and bool(mark.get("grade")) and not mark.get("solution")
+
+
+def import_lines(source: str) -> list[str]:
+    """Return the import statements of a cell, those within others left out."""
+    nodes = ast.parse(source).body
+    return [ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
 def _imports_of(cell: NotebookNode) -> NotebookNode:
     """Return what a tests cell imports where the learner sees it: later cells may use it."""
     visible = cell.source.split("### BEGIN HIDDEN TESTS")[0]
     with contextlib.suppress(SyntaxError):
-        nodes = ast.parse(visible).body
-        lines = [ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
-        return new_code_cell("\n".join(lines))
+        return new_code_cell("\n".join(import_lines(visible)))
     return new_code_cell()
 
 

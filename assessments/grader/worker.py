@@ -10,7 +10,6 @@ Each submission is graded in a process of its own that the worker forks, so that
 grader down with it takes nothing else. What that costs, importing torch, is paid before the fork.
 """
 
-import ast
 import contextlib
 import json
 import os
@@ -24,7 +23,7 @@ from pathlib import Path
 import nbformat
 
 from assessments.grader.box import Limits
-from assessments.grader.notebook import Report, grade_notebook
+from assessments.grader.notebook import Report, grade_notebook, import_lines, is_tests
 from course_lib.runlog import write_json, write_text
 
 OVERTIME_S = 120.0
@@ -85,14 +84,8 @@ def _claim(work: Path, slot: int) -> Path | None:
 def _import_for(task: Task, imported: set[str]) -> None:
     """Import what the tests cells import, so that the forked processes need not."""
     notebook = nbformat.read(task.notebook, as_version=4)
-    for cell in notebook.cells:
-        mark = cell.metadata.get("nbgrader", {})
-        if cell.cell_type != "code" or not mark.get("grade") or mark.get("solution"):
-            continue
-        nodes = [
-            n for n in ast.parse(cell.source).body if isinstance(n, ast.Import | ast.ImportFrom)
-        ]
-        for line in map(ast.unparse, nodes):
+    for cell in filter(is_tests, notebook.cells):
+        for line in import_lines(cell.source):
             if line not in imported:
                 exec(line, {})
                 imported.add(line)
