@@ -30,6 +30,8 @@ QOS = {
     "Flags=DenyOnLimit",
 }
 ACCOUNT = "workshop"
+EPILOG = "etc/epilog"
+"""Where slurmd's script for the end of a job lies, under the cluster's root."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +163,8 @@ def slurm_conf(spec: ClusterSpec) -> str:
         "SlurmdParameters=config_overrides",
         "TaskPlugin=task/none",
         "ProctrackType=proctrack/linuxproc",
+        "# That follows children only; what a script left in the background ends by this script.",
+        f"Epilog={spec.root}/{EPILOG}",
         "# A job over its memory is killed; PSS counts a library shared by ranks once.",
         "JobAcctGatherType=jobacct_gather/linux",
         "JobAcctGatherFrequency=task=2",
@@ -231,6 +235,29 @@ def cgroup_conf(spec: ClusterSpec) -> str:
     """cgroup.conf: no cgroups, which would need root; limits are kept by job accounting."""
     # From 23.11 on slurmd starts its cgroup plugin even where no setting uses it.
     return "CgroupPlugin=disabled\n" if spec.slurm_version >= (23, 11) else "CgroupAutomount=no\n"
+
+
+def epilog() -> str:
+    """The script that slurmd runs on each of a job's nodes at its end: nothing runs on.
+
+    Without cgroups SLURM loses a process whose parent has ended (`sleep 600 &` in a script that
+    goes on and ends). Its environment still tells job, node and cluster; that it has a rank tells
+    it from a shell on the login node, which `salloc` also gives a job's number.
+    """
+    return r"""#!/bin/bash
+PATH=/usr/bin:/bin
+environments_with() { grep -lzxE -e "$1" "${@:2}" 2>/dev/null; }
+mapfile -t found < <(environments_with "SLURM_JOB_ID=$SLURM_JOB_ID" /proc/[0-9]*/environ)
+for fact in "SLURMD_NODENAME=$SLURMD_NODENAME" "SLURM_CONF=$SLURM_CONF" "SLURM_PROCID=[0-9]+"; do
+    ((${#found[@]})) || exit 0
+    mapfile -t found < <(environments_with "$fact" "${found[@]}")
+done
+for environment in "${found[@]}"; do
+    pid=${environment#/proc/}
+    kill -KILL "${pid%/environ}" 2>/dev/null
+done
+exit 0
+"""
 
 
 def slurmdbd_conf(spec: ClusterSpec, password: str) -> str:

@@ -291,11 +291,13 @@ def write_configuration(spec: config.ClusterSpec) -> None:
         "etc/gres.conf": config.gres_conf(spec),
         "etc/cgroup.conf": config.cgroup_conf(spec),
         "etc/hosts": config.hosts_file(spec),
+        config.EPILOG: config.epilog(),
         "db/my.cnf": config.mariadb_cnf(spec),
     }
     for name, text in texts.items():
         new = root / f"{name}.new"
         new.write_text(text)
+        new.chmod(0o755 if name == config.EPILOG else 0o644)
         os.replace(new, root / name)
 
 

@@ -42,6 +42,19 @@ def test_hosts_have_processes_and_scratch_of_their_own(cluster: Cluster) -> None
     assert cluster.shell(f"srun -w node1 bash -c 'cat \"{scratch}/proof\"'").strip() == "one"
 
 
+def test_what_a_job_leaves_in_the_background_ends_with_it(cluster: Cluster) -> None:
+    script = "sleep 601 & setsid sleep 602 & srun sleep 603 & sleep 1; exit 0"
+    job = cluster.shell(f"sbatch --parsable --wrap '{script}'").strip()
+    other = cluster.shell("sbatch --parsable -w node2 --wrap 'sleep 604'").strip()
+    wait_for(lambda: not cluster.shell(f"squeue -h -j {job}").strip(), 30, "the job to end")
+    wait_for(lambda: len(cluster.pids("sleep")) == 1, 20, "all but the other job's to end")
+    # salloc gives its shell the job's number, and that shell is no part of the job.
+    said = cluster.shell("salloc -N1 bash -c 'scancel $SLURM_JOB_ID; sleep 3; echo alive'", ok=False)
+    assert "alive" in said
+    cluster.shell(f"scancel {other}")
+    wait_for(lambda: cluster.pids("sleep") == [], 20, "the other job to end")
+
+
 def test_fake_gpus_are_handed_out(cluster: Cluster) -> None:
     seen = cluster.shell("srun --gres=gpu:2 bash -c 'echo $CUDA_VISIBLE_DEVICES'")
     assert seen.strip() == "0,1"
