@@ -49,7 +49,9 @@ def test_what_a_job_leaves_in_the_background_ends_with_it(cluster: Cluster) -> N
     wait_for(lambda: not cluster.shell(f"squeue -h -j {job}").strip(), 30, "the job to end")
     wait_for(lambda: len(cluster.pids("sleep")) == 1, 20, "all but the other job's to end")
     # salloc gives its shell the job's number, and that shell is no part of the job.
-    said = cluster.shell("salloc -N1 bash -c 'scancel $SLURM_JOB_ID; sleep 3; echo alive'", ok=False)
+    said = cluster.shell(
+        "salloc -N1 bash -c 'scancel $SLURM_JOB_ID; sleep 3; echo alive'", ok=False
+    )
     assert "alive" in said
     cluster.shell(f"scancel {other}")
     wait_for(lambda: cluster.pids("sleep") == [], 20, "the other job to end")
