@@ -16,8 +16,8 @@ down:             ## stop the class cluster and everything it started
 dev:              ## setup, and what the tests and checks need
 	@slurm_env/setup.sh dev
 
-test: dev         ## every test; the tests start and stop their own clusters
-	@$(python) -m pytest tests
+test: dev         ## every test, clusters beside what computes; the tests start and stop their own
+	@$(python) -m pytest tests -n 2 --dist loadgroup
 
 parity: dev       ## the proofs of parallel training alone; prints their tables
 	@$(python) -m pytest tests/parity

@@ -1,15 +1,27 @@
-"""What several test folders share: a corpus small enough to be tokenised in a moment, and tables
-that tests fill and pytest prints at the end, whatever its options.
+"""What several test folders share: a corpus small enough to be tokenised in a moment, tables that
+tests fill and pytest prints at the end, whatever its options, and which tests may run at once.
 """
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-TABLES = pytest.StashKey[dict[str, list[dict[str, str]]]]()
+TESTS = Path(__file__).parent
 Row = Callable[..., None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two groups for `-n 2`: what mostly waits for clusters and browsers, and what computes.
+
+    Tests that start clusters stay in one process: some look at the whole machine before and after.
+    """
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        group = "clusters" if folder in ("slurm", "browser", "labs") else "ranks"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -32,18 +44,21 @@ def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Row:
     """A function that adds a row, `row("title", column=value, ...)`, to the table of that title."""
-    tables = request.config.stash.setdefault(TABLES, {})
 
     def add(title: str, **cells: object) -> None:
-        tables.setdefault(title, []).append({name: _text(cell) for name, cell in cells.items()})
+        texts = {name: _text(cell) for name, cell in cells.items()}
+        request.node.user_properties.append((title, texts))  # goes with the report, to wherever
 
     return add
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    for title, rows in config.stash.get(TABLES, {}).items():
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    tables: dict[str, list[dict[str, str]]] = {}
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if getattr(report, "when", None) == "teardown":
+            for title, cells in report.user_properties:
+                tables.setdefault(title, []).append(cells)
+    for title, rows in tables.items():
         terminalreporter.section(title)
         header = {name: name.replace("_", " ") for name in rows[0]}
         widths = {name: max(len(row[name]) for row in [header, *rows]) for name in header}
