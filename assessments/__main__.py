@@ -428,8 +428,6 @@ def help_text() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage."""
     command, *rest = list(sys.argv[1:] if argv is None else argv) or ["class"]
-    # nbgrader starts alembic by its bare name.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     # What nbgrader's use of SQLAlchemy makes that say is nothing to a reader.
     warnings.filterwarnings("ignore", message="Object of type <Submitted")
     run: Callable[[list[str]], Any] = submit_lab

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import stat
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -299,12 +300,25 @@ def gradebook(course: Course) -> Iterator[Any]:
         book.close()
 
 
+def mark_of(grade: Any) -> float | None:
+    """Return the mark of a cell in the gradebook: a person's, if there is one."""
+    return grade.auto_score if grade.manual_score is None else grade.manual_score
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep to themselves what nbgrader's packages say of their own use of each other."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Keep to themselves what nbgrader's packages say of their own use of each other.
+
+    And let nbgrader find its command alembic, which it starts by its bare name.
+    """
+    path = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.environ["PATH"] = path
 
 
 def nbgrader_parts(course: Course, assignment: str, student: str = "*") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nbgrader.api import MissingEntry
 
 from assessments.collecting import timestamp
-from assessments.course import Course, gradebook, read_record
+from assessments.course import Course, gradebook, mark_of, read_record
 from course_lib.runlog import write_json, write_text
 
 if TYPE_CHECKING:  # reading marks needs no grader
@@ -85,10 +85,7 @@ def _mark(course: Course, book, assignment: str, student: str, noted: dict[str, 
             return Mark(None, points, "not submitted")
         return Mark(None, points, "not graded", {"": "collected, and not graded yet"})
     grades = {grade.name: grade for notebook in submission.notebooks for grade in notebook.grades}
-    known = {
-        name: grade.auto_score if grade.manual_score is None else grade.manual_score
-        for name, grade in grades.items()
-    }
+    known = {name: mark_of(grade) for name, grade in grades.items()}
     settled = {name for name, grade in grades.items() if grade.manual_score is not None}
     why = {name: reason for name, reason in noted.items() if name not in settled}
     if settled == set(grades):

@@ -1,11 +1,7 @@
 """nbgrader's part of grading: sanitize a submission, and enter its marks."""
 
-import contextlib
 import logging
 import os
-import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from nbgrader.preprocessors import AssignLatePenalties, IgnorePattern, LimitOutp
 from traitlets.config.loader import PyFileConfigLoader
 
 from assessments import SETTINGS
+from assessments.course import SETTINGS_NAME, mark_of, quiet
 from assessments.grader import Graded
 from assessments.grader.preprocessors import SaveMarks
 from course_lib.runlog import write_text
@@ -32,7 +29,7 @@ class Course:
 
     def __init__(self, root: Path, assignment: str) -> None:
         self.root, self.assignment = root.resolve(), assignment
-        settings = self.root / "nbgrader_config.py"
+        settings = self.root / SETTINGS_NAME
         settings = settings if settings.is_file() else SETTINGS
         config: Any = PyFileConfigLoader(settings.name, path=str(settings.parent)).load_config()
         config.CourseDirectory.root = str(self.root)
@@ -60,7 +57,7 @@ class Course:
         config.CourseDirectory.assignment_id = self.assignment
         config.Autograde.force = True
         said = _Errors()
-        with _quiet():
+        with quiet():
             folders = CourseDirectory(config=config)
             converter = Autograde(coursedir=folders, config=config)
             converter.log = said.logger
@@ -84,7 +81,7 @@ class Course:
                 "db_url": self._folders.db_url,
             }
         }
-        with _quiet():
+        with quiet():
             for step in (IgnorePattern, LimitOutput, SaveMarks, AssignLatePenalties):
                 node, resources = step(config=self._config)(node, resources)
         write_text(self.autograded(student), nbformat.writes(node))
@@ -115,9 +112,7 @@ class Course:
         with Gradebook(self._folders.db_url) as book:
             for grade in self._grades(book, student):
                 graded.points[grade.name] = grade.max_score
-                graded.marks[grade.name] = (
-                    grade.manual_score if grade.manual_score is not None else grade.auto_score
-                )
+                graded.marks[grade.name] = mark_of(grade)
         return graded
 
 
@@ -139,16 +134,3 @@ class _Errors(logging.Handler):
 
     def __str__(self) -> str:
         return self.cause or self.first
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep nbgrader's notes out of the terminal, and let it find its command alembic."""
-    path = os.environ.get("PATH", "")
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.environ["PATH"] = path
