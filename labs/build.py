@@ -8,6 +8,7 @@ cell that nbgrader has to know says in its header what it is for, and under whic
                                                   is the score
     # %% [markdown] written="why" points=2        an answer in words (or code) that a person marks
     # %% readonly="setup"                         as it stands; grading puts it back if it changed
+    # %% demo=true                                only shows something: grading leaves it out
 
 Of an answer, what stands between `### BEGIN SOLUTION` and `### END SOLUTION` (without these: all of
 it) is the solution; `### BEGIN HIDDEN TESTS` ... `### END HIDDEN TESTS` in a tests cell is for
@@ -39,6 +40,7 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from assessments import DEMO, fingerprint
 from course_lib.runlog import write_text
 
 LABS = Path(__file__).resolve().parent
@@ -50,7 +52,7 @@ ROLES = {
     "written": {"grade": True, "solution": True, "locked": False},
     "readonly": {"grade": False, "solution": False, "locked": True},
 }
-HEADER_WORDS = (*ROLES, "points", "partial", "tags")
+HEADER_WORDS = (*ROLES, "points", "partial", "tags", DEMO)
 HEADER = re.compile(r"# %%(\s|$)")
 GRADE_ID = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MARK = re.compile(r"\s*### (BEGIN|END) (SOLUTION|HIDDEN TESTS)\s*")
@@ -182,6 +184,8 @@ def _mark_cell(cell: NotebookNode, place: Place) -> tuple[str, str, bool]:
             'each written like answer="dp_reduce"'
         )
     roles = [role for role in ROLES if role in words]
+    if DEMO in words and (words[DEMO] is not True or roles or cell.cell_type != "code"):
+        raise place.error("demo=true is for code that only shows something, and has no grade id")
     if len(roles) > 1:
         raise place.error(f"a cell is either {' or '.join(roles)}: use one of them")
     if not roles and ("points" in words or "partial" in words):
@@ -189,6 +193,8 @@ def _mark_cell(cell: NotebookNode, place: Place) -> tuple[str, str, bool]:
             'points without a grade id: say which cell it is, like tests="dp_reduce_test"'
         )
     cell.metadata = nbformat.from_dict({"tags": words["tags"]} if "tags" in words else {})
+    if DEMO in words:
+        cell.metadata[DEMO] = fingerprint(cell.source)
     if not roles:
         return "", "", False
     role, grade_id, points = roles[0], words[roles[0]], words.get("points")

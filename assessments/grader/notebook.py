@@ -10,6 +10,7 @@ from typing import Any
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
+from assessments import DEMO, fingerprint
 from assessments.grader.box import Limits
 from assessments.grader.judge import NOT_GRADED, Judge
 from assessments.grader.kernel import BoxedKernel, KernelEnded, error_output
@@ -77,7 +78,7 @@ class _Run:
         try:
             for index, cell in enumerate(self._cells):
                 self._index = index
-                if cell.cell_type != "code":
+                if cell.cell_type != "code" or is_demo(cell):
                     continue
                 if is_tests(cell):
                     look = self._run_tests(cell)
@@ -127,7 +128,7 @@ class _Run:
             self._kernels += 1
             self._kernel = BoxedKernel(self._submission, self._limits, self._slot)
             for index, cell in enumerate(self._cells[: self._index]):
-                if cell.cell_type == "code" and index not in self._deadly:
+                if cell.cell_type == "code" and index not in self._deadly and not is_demo(cell):
                     again = _imports_of(cell) if is_tests(cell) else cell.copy()
                     self._kernel.run(again, self._left_s())
         return self._kernel
@@ -145,6 +146,11 @@ def is_tests(cell: NotebookNode) -> bool:
     """Tell whether a cell is one of ours that gives marks."""
     mark = cell.metadata.get("nbgrader", {})
     return cell.cell_type == "code" and bool(mark.get("grade")) and not mark.get("solution")
+
+
+def is_demo(cell: NotebookNode) -> bool:
+    """Tell whether a cell, as it is, only shows something."""
+    return cell.metadata.get(DEMO) == fingerprint(cell.source)
 
 
 def import_lines(source: str) -> list[str]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from course_lib.config import Layout, RunConfig
 from course_lib.model.gpt import GPT
 from course_lib.model.init import init_weights
+from course_lib.parallel.eager import eager
 from course_lib.parallel.launch import run_ranks
 from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.parallelize import ParallelModel, parallelize
@@ -154,7 +155,7 @@ def on_mesh(
     with contextlib.nullcontext() if bug is None else bug(mesh):
         parallel = parallelize(build_model(run), run, mesh, **seams)
         data = windows(run)
-        optimizer = torch.optim.SGD([shard.weight for shard in parallel.shards], lr=LR)
+        optimizer = eager(torch.optim.SGD)([shard.weight for shard in parallel.shards], lr=LR)
         batches = [batch_of(step, run, mesh, data) for step in range(STEPS)]
         counts: dict[str, Any] = {
             "micro_batch": run.train.micro_batch,

@@ -6,7 +6,6 @@ stays as it was.
 """
 
 import contextlib
-import importlib
 import io
 import linecache
 import os
@@ -27,9 +26,6 @@ from course_lib.grade.whose import whose
 from course_lib.parallel.launch import RanksFailed, run_ranks
 from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.missing import CollectiveTimeout
-
-# The ranks need it. Here it costs its second or two once, before the first check and not within it.
-importlib.import_module("torch._dynamo")
 
 LIMIT_S = 4.0
 """How long a learner's function may take, so that the answer is there within 5 s. Up to three times

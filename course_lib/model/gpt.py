@@ -82,7 +82,19 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class Positions(nn.Embedding):
+class Table(nn.Embedding):
+    """A table of vectors; without memory (on the meta device) it is not filled either.
+
+    torch would load its compiler only to find out what random numbers without memory look like.
+    """
+
+    def reset_parameters(self) -> None:
+        """Fill the table as torch does, if there is one."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
+class Positions(Table):
     """The position table: add a row for each place in the sequence to what stands there."""
 
     def forward(self, input: Tensor, vectors: Tensor) -> Tensor:  # type: ignore[override]
@@ -105,7 +117,7 @@ class GPT(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.tokens: nn.Module | None = nn.Embedding(config.vocab_size, config.d_model)
+        self.tokens: nn.Module | None = Table(config.vocab_size, config.d_model)
         self.positions: nn.Module | None = Positions(config.seq_len, config.d_model)
         # Blocks go by their number in the whole model, also where only some of them are left.
         self.blocks = nn.ModuleDict({str(i): Block(config) for i in range(config.num_layers)})

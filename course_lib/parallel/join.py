@@ -20,6 +20,7 @@ from torch.distributed import (
 )
 
 from course_lib.config import Layout
+from course_lib.parallel.eager import keep_compiler_out
 from course_lib.parallel.mesh import Mesh, build_mesh
 
 
@@ -38,6 +39,7 @@ def connected(
     Raises:
         ValueError: the device does not exist, or there are more ranks than GPUs on this node.
     """
+    keep_compiler_out()
     chosen = _choose_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

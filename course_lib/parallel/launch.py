@@ -9,7 +9,6 @@ jobs are started by torchrun and come in through join.py. Left out on purpose: G
 
 import contextlib
 import faulthandler
-import importlib
 import os
 import pickle
 import shutil
@@ -30,6 +29,7 @@ import torch.distributed as dist
 from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
 from course_lib.config import Layout
+from course_lib.parallel.eager import keep_compiler_out
 from course_lib.parallel.mesh import Mesh, build_mesh
 from course_lib.parallel.missing import NOTES_S
 
@@ -93,9 +93,6 @@ def run_ranks(
             "fork. Restart the notebook's kernel and call run_ranks before touching the GPU, or "
             "use torchrun"
         )
-    # torch.optim imports it at its first use: a second in every rank, unless it is there already.
-    importlib.import_module("torch._dynamo")
-
     folder = Path(tempfile.mkdtemp(prefix="ranks-"))
     ranks: list[_Child] = []
 
@@ -219,6 +216,7 @@ def _child(
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=False)
     if faulthandler.is_enabled():
         faulthandler.enable(file=2)  # the parent's own file is no place for a rank's crash
+    keep_compiler_out()
     try:
         # One thread, as n ranks share the cores. And after a fork OpenMP has no other threads:
         # the first parallel region would wait for them for ever.

@@ -35,6 +35,7 @@ from course_lib.parallel.data import (
     Slot,
     group_slots,
 )
+from course_lib.parallel.eager import let_compiler_in
 from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.pipeline import (
     WeightGradients,
@@ -209,6 +210,7 @@ def parallelize(
         apply_recompute(chunk, layout.recompute)
         slices |= cut
     if run.train.compile:
+        let_compiler_in()
         for block in (module for module in chunks.modules() if isinstance(module, Block)):
             block.compile()
     slots = [

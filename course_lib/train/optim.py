@@ -15,12 +15,13 @@ from torch import Tensor
 
 from course_lib.config import TrainConfig
 from course_lib.parallel.data import Shard
+from course_lib.parallel.eager import eager
 from course_lib.parallel.parallelize import ParallelModel
 
 
 def build_optimizer(
     parallel: ParallelModel, config: TrainConfig, *, fused: bool = True
-) -> torch.optim.AdamW:
+) -> torch.optim.Optimizer:
     """Return AdamW over this rank's shards; `learning_rate` sets its lr before every step.
 
     Args:
@@ -36,7 +37,7 @@ def build_optimizer(
     ]
     betas = (config.beta1, config.beta2)
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=fused, foreach=False)
+    return eager(torch.optim.AdamW)(groups, lr=config.lr, betas=betas, fused=fused, foreach=False)
 
 
 @torch.no_grad()

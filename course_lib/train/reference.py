@@ -21,6 +21,7 @@ from torch import Tensor
 from course_lib.model.attention import ATTENTIONS, fastest_attention
 from course_lib.model.product import cpu_multiplies_bf16, linear
 from course_lib.parallel import comm
+from course_lib.parallel.eager import eager
 from course_lib.parallel.parallelize import DTYPES, ParallelModel
 from course_lib.profile.comm_bench import fit_alpha_beta, measure_copy, time_calls
 from course_lib.profile.timing import measure_peak_flops, synchronize
@@ -123,7 +124,7 @@ def _adamw(parallel: ParallelModel) -> float:
         weights.append(torch.zeros_like(shard.weight).requires_grad_())
         weights[-1].grad = torch.zeros_like(shard.weight)
         numbers += len(shard.weight)
-    optimizer = torch.optim.AdamW(weights, fused=True)
+    optimizer = eager(torch.optim.AdamW)(weights, fused=True)
     device, times_s = parallel.mesh.device, []
     for _ in range(REPEATS + 1):
         synchronize(device)

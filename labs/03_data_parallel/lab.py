@@ -175,7 +175,7 @@ check_sum_gradients(sum_gradients, hidden=True)
 # **Break it on purpose.** A sum that forgets the token table, the one parameter that is upstream
 # of everything else. Nothing crashes, and every rank trains on. The check sees it:
 
-# %%
+# %% demo=true
 from course_lib.grade.checks import CheckFailed
 
 
@@ -285,7 +285,7 @@ check_overlap_buckets(overlap_buckets, hidden=True)
 # `DistributedDataParallel` does what you have just written: buckets, hooks, overlap. And it divides
 # by the number of ranks. Here rank 0 has one number and rank 1 three; the mean of all four is 2.5.
 
-# %%
+# %% demo=true
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -311,7 +311,7 @@ run_ranks(mean_by_ddp, 2)
 # Up to here all ranks were on this machine. In a job SLURM starts one launcher on each node
 # (`srun`), and the launcher (`torchrun`) starts the ranks and tells them where to meet.
 
-# %%
+# %% demo=true
 from course_lib.slurm.client import run_command
 
 say = 'echo "task $SLURM_PROCID of $SLURM_NTASKS on $(hostname)"'
@@ -332,7 +332,7 @@ predict("speedup_2_nodes", 1.8)
 # %% [markdown]
 # Now measure. From this cell on your prediction stays as it is.
 
-# %%
+# %% demo=true
 import dataclasses
 
 from course_lib.experiment import start_run
@@ -344,10 +344,10 @@ run = nano()
 run = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=60, sample_tokens=0))
 one = live_run(start_run(run, nodes=1))
 
-# %%
+# %% demo=true
 two = live_run(start_run(run, nodes=2))
 
-# %%
+# %% demo=true
 compare_prediction("speedup_2_nodes", two.result["tokens_per_s"] / one.result["tokens_per_s"])
 
 # %% [markdown]
@@ -358,7 +358,7 @@ compare_prediction("speedup_2_nodes", two.result["tokens_per_s"] / one.result["t
 # The losses, though, have to agree, step by step: it is the same batch in other shares. To about
 # five digits, that is: in float32 a sum in another order has other last digits.
 
-# %%
+# %% demo=true
 from course_lib.runlog import read_metrics
 
 first, second = (

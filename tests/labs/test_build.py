@@ -205,6 +205,10 @@ TESTS = '# %% tests="sum_test" points=2\nassert add(1, 2) == 3\n'
 HIDDEN = "### BEGIN HIDDEN TESTS\nassert add(2, 2) == 4\n### END HIDDEN TESTS\n"
 GOOD = ANSWER + SOLUTION + "\n" + TESTS + HIDDEN
 MISTAKES = {
+    "a demonstration with a grade id": (
+        GOOD.replace('tests="', 'demo=true tests="'),
+        "cell 2: demo=true is for code that only shows something",
+    ),
     "an unclosed solution": (
         GOOD.replace("    ### END SOLUTION\n", ""),
         "lab.py:3: cell 1: BEGIN SOLUTION is never closed: add `### END SOLUTION`",

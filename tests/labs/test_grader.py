@@ -19,7 +19,7 @@ import psutil
 import pytest
 from nbformat import NotebookNode
 
-from assessments import SETTINGS
+from assessments import DEMO, SETTINGS, fingerprint
 from assessments.course import note_given_out
 from assessments.grader import Graded, grade_all
 from assessments.grader.box import MIB, Limits, box_argv, require_box
@@ -152,6 +152,18 @@ def test_a_file_of_the_learner_s_is_no_module_of_the_judge_s(submission):
     sys.modules.pop("colorsys", None)
     marks, _ = graded(notebook, submission)
     assert marks == FULL, shown(notebook)
+
+
+def test_a_demonstration_is_left_out_as_long_as_it_is_ours(submission):
+    notebook = solution()
+    demo, changed = (nbformat.v4.new_code_cell("print('it ran')") for _ in range(2))
+    for cell in (demo, changed):
+        cell.metadata[DEMO] = fingerprint(cell.source)
+    changed.source = "print('it ran, changed')"
+    notebook.cells += [demo, changed]
+    marks, _ = graded(notebook, submission)
+    assert marks == FULL
+    assert [said(cell).strip() for cell in (demo, changed)] == ["", "it ran, changed"]
 
 
 def test_a_link_out_of_the_submission_leads_nowhere(submission):

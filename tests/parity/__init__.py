@@ -1,1 +1,1 @@
-"""Proofs that many ranks compute what one process computes, and that the proofs can fail."""
+import torch._dynamo  # noqa: F401 (once, here: checkpointing and DDP would load it in every rank)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -47,6 +49,23 @@ def test_after_threads_and_backward_in_the_parent() -> None:
 
     expected = gradient(None)  # starts the thread pools that a fork does not copy
     assert run_ranks(gradient, 2) == [expected, expected]
+
+
+def test_training_loads_no_compiler() -> None:
+    """That would take each rank more than a second."""
+    script = """
+import sys
+from course_lib.grade import compare
+from course_lib.parallel.launch import run_ranks
+
+def train(mesh):
+    compare.on_mesh(mesh, compare.run_config(global_batch=2, micro_batch=1))
+    return "torch._dynamo" in sys.modules
+
+print(run_ranks(train, 2))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[False, False]\n", done.stdout + done.stderr
 
 
 def test_first_exception_leads_and_every_rank_is_shown() -> None:
