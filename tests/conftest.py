@@ -14,14 +14,14 @@ Row = Callable[..., None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two groups for `-n 2`: what mostly waits for clusters and browsers, and what computes.
+    """Make the groups of `--dist loadgroup`: clusters wait while ranks compute.
 
-    Tests that start clusters stay in one process: some look at the whole machine before and after.
+    Labs and browser tests share one: both grade, and the sandboxes of a machine count their slots.
     """
+    groups = {"slurm": "clusters", "labs": "labs", "browser": "labs"}
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
-        group = "clusters" if folder in ("slurm", "browser", "labs") else "ranks"
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(groups.get(folder, "ranks")))
 
 
 @pytest.fixture(scope="session")
