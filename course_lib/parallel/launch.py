@@ -9,6 +9,7 @@ jobs are started by torchrun and come in through join.py. Left out on purpose: G
 
 import contextlib
 import faulthandler
+import importlib
 import os
 import pickle
 import shutil
@@ -35,6 +36,8 @@ from course_lib.parallel.missing import NOTES_S
 
 GRACE_S = 2.0
 """How long the other ranks may go on after the first failure, to add their own story."""
+_LATE = ("torch.fx.experimental.symbolic_shapes", "numpy.random")
+"""What backward and batches import at their first use: here once, and not in every rank."""
 SHOWN_LINES = 40
 """Lines of each rank's output that an error message shows, from the end."""
 
@@ -93,6 +96,8 @@ def run_ranks(
             "fork. Restart the notebook's kernel and call run_ranks before touching the GPU, or "
             "use torchrun"
         )
+    for name in _LATE:
+        importlib.import_module(name)
     folder = Path(tempfile.mkdtemp(prefix="ranks-"))
     ranks: list[_Child] = []
 
