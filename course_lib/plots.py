@@ -7,7 +7,7 @@ drawn by a test never appears in somebody's cell.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from course_lib.plan.calibration import Calibration
 from course_lib.profile.across import RunProfile
-from course_lib.profile.memory_profile import OWNER_COLOURS, MemoryProfile
+from course_lib.profile.memory_profile import OWNER_COLOURS, OWNERS, MemoryProfile
 from course_lib.profile.report import Comparison
 from course_lib.profile.summary import COLOURS, HATCHED, summarize
 from course_lib.slurm.accounting import JobRecord
@@ -216,6 +216,103 @@ def memory_figure(profile: MemoryProfile) -> Figure:
         f"rank {profile.rank}, step {profile.step}, {profile.device}", fontsize=11, loc="left"
     )
     return figure
+
+
+def memory_bars_figure(profiles: Mapping[str, MemoryProfile]) -> Figure:
+    """Draw what was alive at the peak of each profile, by owner, as one bar each.
+
+    Args:
+        profiles: by the words that stand beside the bar, from the top.
+    """
+    figure = Figure(figsize=(8.0, 1.5 + 0.55 * len(profiles)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    left = [0.0] * len(profiles)
+    most = max(profile.peak_bytes for profile in profiles.values()) / 2**20
+    for owner in OWNERS:
+        mib = [each.at_peak.bytes_by_owner.get(owner, 0) / 2**20 for each in profiles.values()]
+        if max(mib) < 0.003 * most:
+            continue
+        style: dict[str, Any] = {"color": OWNER_COLOURS[owner], "height": 0.62}
+        axes.barh(range(len(mib)), mib, left=left, label=owner, edgecolor="white", **style)
+        left = [a + b for a, b in zip(left, mib, strict=True)]
+    for place, profile in enumerate(profiles.values()):
+        words = f" {profile.peak_bytes / 2**20:,.4g} MiB"
+        axes.text(left[place], place, words, va="center", fontsize=9)
+    axes.set_yticks(range(len(profiles)), list(profiles))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.18 * most)
+    axes.set_xlabel("memory of live tensors at the peak (MiB)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside upper left", ncols=5, fontsize=9)
+    return figure
+
+
+def rates_figure(rates: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw learning rates over the steps, each in a colour and a kind of line of its own.
+
+    Args:
+        rates: by name, the rate of every step; at most four.
+    """
+    figure = Figure(figsize=(7.0, 2.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    styles = zip((BLUE, ORANGE, GREEN, GREY), ("-", "--", "-.", ":"), strict=True)
+    for (name, values), (colour, line) in zip(rates.items(), styles, strict=False):
+        steps = range(1, len(values) + 1)
+        axes.plot(steps, values, color=colour, linestyle=line, linewidth=1.8, label=name)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("learning rate")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+MONTH_DAYS, YEAR_DAYS = 30.44, 365.25
+
+
+def days_figure(rows: Mapping[str, tuple[float, float]], names: tuple[str, str]) -> Figure:
+    """Draw how long trainings take in two places, a row each, on an axis of days to centuries.
+
+    Args:
+        rows: by the training's name, its days in the one place and in the other.
+        names: of the two places.
+    """
+    figure = Figure(figsize=(8.0, 1.1 + 0.36 * len(rows)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for place, days in enumerate(rows.values()):
+        axes.plot(days, (place, place), color="#C8C8C8", linewidth=1.4, zorder=1)
+    for which, (colour, marker) in enumerate(((BLUE, "o"), (ORANGE, "s"))):
+        values = [days[which] for days in rows.values()]
+        style: dict[str, Any] = {"color": colour, "marker": marker, "label": names[which]}
+        axes.scatter(values, range(len(values)), s=36, zorder=2, **style)
+        for place, value in enumerate(values):
+            offset = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(days_words(value), (value, place), fontsize=8, color=colour, **offset)
+    axes.set_xscale("log")
+    ticks = {"1 day": 1, "1 month": MONTH_DAYS, "1 year": YEAR_DAYS, "10 years": 10 * YEAR_DAYS}
+    ticks |= {"100 years": 100 * YEAR_DAYS}
+    axes.set_xticks(list(ticks.values()), list(ticks))
+    axes.minorticks_off()
+    smallest, largest = min(map(min, rows.values())), max(map(max, rows.values()))
+    axes.set_xlim(smallest / 2.2, largest * 2.2)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.9)
+    axes.set_xlabel("training time (logarithmic)")
+    axes.grid(axis="x", alpha=0.35)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside upper left", ncols=2, fontsize=9)
+    return figure
+
+
+def days_words(days: float) -> str:
+    """Return a time in the unit that suits it: "11 days", "4 months", "88 years"."""
+    if days < 100:
+        return f"{days:.0f} days"
+    if days < 2 * YEAR_DAYS:
+        return f"{days / MONTH_DAYS:.0f} months"
+    return f"{days / YEAR_DAYS:.0f} years"
 
 
 def breakdown_figure(run: RunProfile) -> Figure:

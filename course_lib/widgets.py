@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 from IPython.display import HTML, Image, display
@@ -32,6 +32,9 @@ from course_lib.profile.report import compare
 from course_lib.slurm.client import Job, JobStatus, list_nodes
 from course_lib.slurm.notation import format_size
 from course_lib.slurm.watch import Snapshot, end_report, follow, state_line
+
+if TYPE_CHECKING:  # it is slow to import
+    from tokenizers import Tokenizer
 
 LIVE_LIMIT_S = 30 * 60.0
 # A new image for each step would keep the kernel and the browser busy with nothing else.
@@ -180,6 +183,41 @@ def cluster_view() -> HTML:
         "<tr>" + "".join(f"<td {_CELL}>{cell}</td>" for cell in row) + "</tr>" for row in rows
     )
     return HTML(f"<table><tr>{head}</tr>{body}</table>")
+
+
+# Tints of the colours that figures have; neighbours differ in lightness, too, and have an edge.
+_TOKEN_COLOURS = ("#CDE4F2", "#F6D9C6", "#CFECE0", "#F4EFC0")
+
+
+def token_view(tokenizer: "Tokenizer", text: str) -> HTML:
+    """Return a text in coloured boxes, one for each token; the pointer shows a token's number.
+
+    A dot stands for a space, an arrow for the end of a line. A token that holds only a part of a
+    letter's bytes is shown as these bytes.
+
+    Args:
+        tokenizer: a byte-level one, as `prepare_data` makes it.
+        text: what it is to cut.
+    """
+    boxes, data, place = [], text.encode(), 0
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    for number, token in enumerate(ids):
+        name = tokenizer.id_to_token(token) or ""  # it has a letter for each byte
+        piece = data[place : place + len(name)]
+        place += len(piece)
+        try:
+            shown = html.escape(piece.decode()).replace(" ", "&middot;")
+        except UnicodeDecodeError:
+            shown = f"&lt;{piece.hex(' ').upper()}&gt;"
+        lines = shown.count("\n")
+        shown = shown.replace("\n", "&#8629;")
+        style = f"background:{_TOKEN_COLOURS[number % len(_TOKEN_COLOURS)]};color:#111111;"
+        style += "border:1px solid #888888;border-radius:3px;padding:0 2px;margin:1px"
+        title = f"token {token}, {format_size(len(piece))}"
+        boxes.append(f'<span style="{style}" title="{title}">{shown}</span>' + "<br>" * lines)
+    note = f"{len(data)} bytes, {len(ids)} tokens"
+    style = "font-family:monospace;line-height:1.9"
+    return HTML(f'<div style="{style}">{"".join(boxes)}</div><div>{note}</div>')
 
 
 def run_files(run_dir: Path) -> HTML:

@@ -78,7 +78,10 @@ class _Run:
         try:
             for index, cell in enumerate(self._cells):
                 self._index = index
-                if cell.cell_type != "code" or is_demo(cell):
+                if cell.cell_type != "code":
+                    continue
+                if is_demo(cell):
+                    self._run(_imports_of(cell))
                     continue
                 if is_tests(cell):
                     look = self._run_tests(cell)
@@ -128,8 +131,9 @@ class _Run:
             self._kernels += 1
             self._kernel = BoxedKernel(self._submission, self._limits, self._slot)
             for index, cell in enumerate(self._cells[: self._index]):
-                if cell.cell_type == "code" and index not in self._deadly and not is_demo(cell):
-                    again = _imports_of(cell) if is_tests(cell) else cell.copy()
+                if cell.cell_type == "code" and index not in self._deadly:
+                    ours = is_tests(cell) or is_demo(cell)
+                    again = _imports_of(cell) if ours else cell.copy()
                     self._kernel.run(again, self._left_s())
         return self._kernel
 
@@ -160,11 +164,17 @@ def import_lines(source: str) -> list[str]:
 
 
 def _imports_of(cell: NotebookNode) -> NotebookNode:
-    """Return what a tests cell imports where the learner sees it: later cells may use it."""
+    """Return what a cell that is not run imports where the learner sees it: others may use it.
+
+    Of a demonstration not the kit's own parts, which may take seconds.
+    """
     visible = cell.source.split("### BEGIN HIDDEN TESTS")[0]
+    lines: list[str] = []
     with contextlib.suppress(SyntaxError):
-        return new_code_cell("\n".join(import_lines(visible)))
-    return new_code_cell()
+        lines = import_lines(visible)
+    if is_demo(cell):
+        lines = [line for line in lines if line.split()[1].split(".")[0] != "course_lib"]
+    return new_code_cell("\n".join(lines))
 
 
 class _GaveUp(KernelEnded):

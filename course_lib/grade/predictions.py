@@ -112,6 +112,8 @@ def _verdict(predicted: float, measured: float) -> str:
         return f"You were {abs(measured - predicted):.3g} away."
     factor = measured / predicted
     percent = round(100 * abs(factor - 1))
+    if percent == 0:
+        return "As you said, to within a percent."
     if percent < 100 and factor > 0.5:
         side = "above" if factor > 1 else "below"
         return f"Measured is {percent} % {side} what you said. What explains the difference?"

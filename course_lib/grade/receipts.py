@@ -53,6 +53,8 @@ class Wanted:
     ranks: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration by their dotted names, as in {"layout.tp": 2}; dp filled in."""
+    last_loss_below: float | None = None
+    """The last step's loss, nats per token, must be less; left out, any will do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ def check_receipt(
     reasons = _check_config(receipt, run, wanted)
     if not reasons:  # another configuration has another first loss, and may be too large for us
         reasons += _check_first_loss(receipt, run)
-    reasons += _check_losses(receipt, run_dir)
+    reasons += _check_losses(receipt, run_dir) + _check_last_loss(receipt, wanted)
     if receipt["exit_cause"] != "finished":
         reasons.append(
             f"The run did not finish ({receipt['exit_cause']}): mend the cause, then {SUBMIT_AGAIN}"
@@ -275,6 +277,18 @@ def _check_losses(receipt: dict[str, Any], run_dir: Path) -> list[str]:
                 f"{_words(noted)}: one of the two was edited; {SUBMIT_AGAIN}"
             )
     return reasons
+
+
+def _check_last_loss(receipt: dict[str, Any], wanted: Wanted) -> list[str]:
+    last, limit = receipt["last_loss"], wanted.last_loss_below
+    # Without a loss there are reasons enough.
+    if limit is None or last is None or last["loss"] < limit:
+        return []
+    return [
+        f"The last loss is {last['loss']:.3f} nats per token, and the task wants less than "
+        f"{limit:g}: look at the run's curve, change its learning rate or warm-up, and submit it "
+        "again"
+    ]
 
 
 def _words(loss: dict[str, Any] | None) -> str:

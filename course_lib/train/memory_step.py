@@ -3,24 +3,35 @@
 `memory_step` takes the same step as `train_step`, to the bit, while the recorder of
 profile/memory_timeline.py watches; here is what that cannot know by itself: which tensors are
 weights, masters, optimizer state, gradients and messages. A recorded step is slower, so it does not
-belong in a timing. Lab 05 records with it. Left out on purpose: building the model.
+belong in a timing. Lab 05 records with it. `profile_memory` builds a run's model for that alone,
+for the notebook of lab 02.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from course_lib.config import RunConfig
 from course_lib.model.attention import Attention
+from course_lib.model.gpt import GPT
 from course_lib.model.product import widened
-from course_lib.parallel.parallelize import ParallelModel
+from course_lib.parallel.launch import run_ranks
+from course_lib.parallel.mesh import Mesh
+from course_lib.parallel.parallelize import ParallelModel, parallelize
 from course_lib.parallel.zero import Sharded
 from course_lib.plan.memory import peak_bytes
 from course_lib.profile.memory_profile import MemoryProfile
 from course_lib.profile.memory_timeline import MemoryTimeline, watch_gradients, watch_layers
+from course_lib.train.optim import build_optimizer
+from course_lib.train.prepare import choose_attention
 from course_lib.train.step import StepResult, train_step
+
+PROFILE_LIMIT_S = 120.0
+"""How long `profile_memory` may take."""
 
 
 def memory_step(
@@ -67,6 +78,35 @@ def memory_step(
         widened=widened(next(parallel.module.parameters())),
     )
     return result, timeline.profile(rank=mesh.rank, step=step, planned_peak_bytes=planned)
+
+
+def profile_memory(run: RunConfig) -> MemoryProfile:
+    """Return the memory of a run's second step on one rank, a CPU process, with made-up tokens.
+
+    The second, as the optimizer makes its state in the first. What the tokens are changes no byte.
+
+    Args:
+        run: its layout must fit one rank.
+    """
+    [profile] = run_ranks(functools.partial(_second_step, run=run), 1, timeout_s=PROFILE_LIMIT_S)
+    return profile
+
+
+def _second_step(mesh: Mesh, run: RunConfig) -> MemoryProfile:
+    with torch.device("meta"):
+        model = GPT(run.model)
+    attention = choose_attention(run, mesh)
+    parallel = parallelize(model, run, mesh, attention=attention)
+    optimizer = build_optimizer(parallel, run.train)
+    batch = torch.zeros(run.train.global_batch, run.model.seq_len + 1, dtype=torch.int64)
+    options: dict[str, Any] = {
+        "micro_batch": run.train.micro_batch,
+        "global_tokens": run.train.global_batch * run.model.seq_len,
+        "grad_clip": run.train.grad_clip,
+    }
+    train_step(parallel, optimizer, batch, **options)
+    _, profile = memory_step(parallel, optimizer, batch, step=2, attention=attention, **options)
+    return profile
 
 
 def named_layers(parallel: ParallelModel) -> dict[str, nn.Module]:

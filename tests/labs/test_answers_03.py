@@ -8,23 +8,11 @@ from pathlib import Path
 import pytest
 
 from course_lib.grade import data_parallel
-from course_lib.grade.checks import CheckFailed
-from course_lib.grade.trials import LIMIT_S
-from tests.labs.answer_bank import BANKS, PASSED, answers, kinds, load, try_answer
+from tests.labs.answer_bank import BANKS, PASSED, answers, kinds, try_function, verdict_on
 
 NAME = "03_data_parallel"
 # A run that is handed in is held against accounting: its forgeries are in tests/slurm.
 EXERCISES = [exercise.name for exercise in data_parallel.LAB.exercises if exercise.parameters]
-
-
-def verdict(path: Path, **options: object) -> str:
-    """Return what the check says to an answer."""
-    check = getattr(data_parallel, f"check_{path.parent.name}")
-    try:
-        check(getattr(load(path), path.parent.name), **options)
-    except CheckFailed as failure:
-        return " ".join(str(failure).split())
-    return PASSED
 
 
 @pytest.fixture(autouse=True)
@@ -34,21 +22,13 @@ def own_workspace(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("path", answers(NAME), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_answer(path: Path, row) -> None:
-    hostile = path.stem.startswith("hostile")
-    # On a busy machine a check is more patient, with right answers at least.
-    options = {"limit_s": LIMIT_S} if hostile else {}
-    seconds = try_answer(
-        path, row, lambda hidden: verdict(path, **{"hidden": True} if hidden else options)
-    )
-    if hostile:
-        # The limit of the ranks, and what it takes to start them and to tell.
-        assert seconds < 3 * LIMIT_S
+    try_function(data_parallel, path, row)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_right_answers_pass_the_hidden_cases(exercise: str) -> None:
     for path in sorted((BANKS / NAME).glob(f"{exercise}/right_*.py")):
-        assert verdict(path, hidden=True) == PASSED, path.stem
+        assert verdict_on(data_parallel, path, hidden=True) == PASSED, path.stem
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)

@@ -156,14 +156,15 @@ def test_a_file_of_the_learner_s_is_no_module_of_the_judge_s(submission):
 
 def test_a_demonstration_is_left_out_as_long_as_it_is_ours(submission):
     notebook = solution()
-    demo, changed = (nbformat.v4.new_code_cell("print('it ran')") for _ in range(2))
+    source = "import decimal\nprint('it ran')"
+    demo, changed = (nbformat.v4.new_code_cell(source) for _ in range(2))
     for cell in (demo, changed):
         cell.metadata[DEMO] = fingerprint(cell.source)
-    changed.source = "print('it ran, changed')"
+    changed.source = "print('it ran, changed,', decimal.Decimal(1))"  # what is imported, is there
     notebook.cells += [demo, changed]
     marks, _ = graded(notebook, submission)
     assert marks == FULL
-    assert [said(cell).strip() for cell in (demo, changed)] == ["", "it ran, changed"]
+    assert [said(cell).strip() for cell in (demo, changed)] == ["", "it ran, changed, 1"]
 
 
 def test_a_link_out_of_the_submission_leads_nowhere(submission):

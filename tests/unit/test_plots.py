@@ -1,6 +1,15 @@
 """The loss figure draws what the records say, and says what its axes mean."""
 
-from course_lib.plots import jobs_figure, loss_figure, png_bytes
+from course_lib.plots import (
+    days_figure,
+    days_words,
+    jobs_figure,
+    loss_figure,
+    memory_bars_figure,
+    png_bytes,
+    rates_figure,
+)
+from course_lib.profile.memory_profile import AtPeak, MemoryProfile
 from tests.labs.records import array, job
 
 RECORDS = [{"step": 0, "val_loss": 7.6}]
@@ -45,3 +54,50 @@ def test_a_job_s_bars_begin_where_it_was_sent_and_where_it_started():
     short = jobs_figure([job(40, elapsed_s=0.0), job(41, elapsed_s=99.0)]).axes[0].patches[1]
     assert short.get_x() == 1 and 0.5 < short.get_width() < 1
     assert png_bytes(jobs_figure([])).startswith(b"\x89PNG")
+
+
+def profile(**bytes_by_owner: int) -> MemoryProfile:
+    peak = sum(bytes_by_owner.values())
+    at = AtPeak(time_s=0.0, bytes_by_owner=bytes_by_owner, activation_bytes_by_layer={}, largest=[])
+    return MemoryProfile(
+        rank=0,
+        step=2,
+        device="cpu",
+        times_s=[0.0],
+        bytes_by_owner={owner: [size] for owner, size in bytes_by_owner.items()},
+        activation_bytes_by_layer={},
+        peak_bytes=peak,
+        at_peak=at,
+    )
+
+
+def test_memory_bars_stack_to_the_peak():
+    mib = 2**20
+    figure = memory_bars_figure(
+        {
+            "small": profile(parameters=4 * mib, activations=2 * mib, data=10),
+            "large": profile(parameters=4 * mib, activations=16 * mib, data=10),
+        }
+    )
+    axes = figure.axes[0]
+    bars = [(bar.get_x(), bar.get_width()) for bar in axes.patches]
+    assert bars == [(0, 4), (0, 4), (4, 2), (4, 16)]
+    assert [text.get_text().strip() for text in axes.texts] == ["6 MiB", "20 MiB"]
+    assert axes.get_xlabel().endswith("(MiB)")
+
+
+def test_rates_are_drawn_over_steps_that_count_from_one():
+    figure = rates_figure({"yours": [0.1, 0.2], "constant": [0.2, 0.2]})
+    assert curves(figure) == {"yours": [[1, 2], [0.1, 0.2]], "constant": [[1, 2], [0.2, 0.2]]}
+    lines = figure.axes[0].get_lines()
+    assert len({line.get_linestyle() for line in lines}) == 2, "not by colour alone"
+
+
+def test_days_of_ten_and_of_ten_thousand_are_both_readable():
+    figure = days_figure({"1.7B": (11.0, 43.0), "1008B": (84.0, 32_000.0)}, ("many", "one"))
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.texts] == ["11 days", "84 days", "43 days", "88 years"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1.7B", "1008B"]
+    assert png_bytes(figure).startswith(b"\x89PNG")
+    assert days_words(400) == "13 months"

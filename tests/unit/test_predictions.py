@@ -34,6 +34,11 @@ def test_side_by_side(capsys) -> None:
     assert shown[4] == "  Measured is 25 % below what you said. What explains the difference?"
 
 
+def test_a_prediction_that_came_true_is_not_asked_to_explain_itself() -> None:
+    assert side_by_side(NAME, 7.62, 7.65, []).endswith("As you said, to within a percent.")
+    assert "below what you said" in side_by_side(NAME, 7.62, 7.5, [])
+
+
 def test_it_may_be_changed_until_the_measurement_begins(capsys) -> None:
     predict(NAME, 2)
     predict(NAME, 1.9)

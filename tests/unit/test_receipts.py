@@ -269,6 +269,27 @@ def test_a_forgery_is_refused_with_all_its_reasons_and_no_other(
         assert re.search(pattern, reason), f"{pattern!r} does not match {reason!r}"
 
 
+@pytest.mark.parametrize(("limit", "accepted"), [(99.0, True), (1.0, False)])
+def test_a_run_that_has_not_learned_enough_is_refused(
+    case: Case, limit: float, accepted: bool
+) -> None:
+    wanted = dataclasses.replace(WANTED, last_loss_below=limit)
+    verdict = case.verdict(wanted=wanted)
+    assert verdict.accepted == accepted
+    if not accepted:
+        (reason,) = verdict.reasons
+        assert re.match(
+            r"The last loss is \d\.\d{3} nats per token, and the task wants less than 1:", reason
+        )
+
+
+def test_a_last_loss_made_up_to_please_is_refused(case: Case) -> None:
+    case.receipt["last_loss"]["loss"] = 0.5
+    case.save()
+    verdict = case.verdict(wanted=dataclasses.replace(WANTED, last_loss_below=1.0))
+    assert any("sealed" in reason for reason in verdict.reasons)
+
+
 def test_without_steps_in_accounting_the_seal_is_skipped_and_said_so(case: Case) -> None:
     for name in ("batch", "step", "seal"):
         del case.rows[name]

