@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from course_lib.plan.calibration import Calibration
+from course_lib.plan.published import PublishedRun
 from course_lib.profile.across import RunProfile
 from course_lib.profile.memory_profile import OWNER_COLOURS, OWNERS, MemoryProfile
 from course_lib.profile.report import Comparison
@@ -172,6 +173,116 @@ def calibration_figure(calibration: Calibration) -> Figure:
     grid[0, 0].legend(frameon=False, loc="lower right", fontsize=8)
     figure.supxlabel("bytes sent by a rank", fontsize=10)
     figure.supylabel("time (s)", fontsize=10)
+    return figure
+
+
+def links_figure(
+    links: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    fits: Mapping[str, tuple[float, float]],
+) -> Figure:
+    """Draw what messages took over each link, and the line that was fitted to them.
+
+    Args:
+        links: by the link's name, bytes and seconds.
+        fits: by the same names, alpha (s) and beta (s per byte).
+    """
+    figure = Figure(figsize=(7.0, 3.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for (name, (sizes, times)), style in zip(links.items(), _STYLES, strict=False):
+        alpha_s, beta = fits[name]
+        low, high = min(sizes), max(sizes)
+        at = [low * (high / low) ** (step / 60) for step in range(61)]
+        words = f"{alpha_s * 1e3:.2g} ms + bytes / {1 / beta / 1e6:.3g} MB/s" if beta else ""
+        line = [max(alpha_s + size * beta, 1e-9) for size in at]
+        axes.loglog(at, line, color=style["color"], linewidth=1.6, label=f"{name}: {words}")
+        axes.loglog(sizes, times, linestyle="none", markersize=6, **style)
+    axes.plot([], [], "o", color=GREY, label="measured")
+    axes.set_xlabel("bytes that a rank sends")
+    axes.set_ylabel("seconds")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    return figure
+
+
+_STYLES: list[dict[str, Any]] = [
+    {"color": BLUE, "marker": "o"},
+    {"color": ORANGE, "marker": "s"},
+    {"color": GREEN, "marker": "^"},
+]
+Ratios = Mapping[str, Mapping[int, tuple[float, float]]]
+"""By link, then by number of ranks: tokens per second over those of one rank, as predicted and as
+measured."""
+
+
+def scaling_figure(panels: Mapping[str, Ratios]) -> Figure:
+    """Draw predicted and measured speed over the number of ranks: a panel for each way to scale.
+
+    Args:
+        panels: by its title, the ratios of each link.
+    """
+    figure = Figure(figsize=(4.4 * len(panels), 3.8), dpi=110, layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, links) in zip(grid, panels.items(), strict=True):
+        ranks = sorted({n for ratios in links.values() for n in ratios})
+        axes.plot(ranks, ranks, ":", color=GREY, linewidth=1.4, label="n ranks, n times as fast")
+        for (name, ratios), style in zip(links.items(), _STYLES, strict=False):
+            at = sorted(ratios)
+            predicted, measured = zip(*(ratios[n] for n in at), strict=True)
+            hollow = style | {"markerfacecolor": "white", "markersize": 8, "linestyle": "--"}
+            axes.plot(at, predicted, label=f"{name}, predicted", **hollow)
+            axes.plot(at, measured, label=f"{name}, measured", **style)
+        axes.set_xticks(ranks, [str(n) for n in ranks])
+        axes.set_xlabel("ranks, one on each node")
+        axes.set_ylim(0, 1.1 * max(ranks))
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0].set_ylabel("tokens per second, one rank = 1")
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def published_figure(rows: Sequence[PublishedRun], predicted_s: Sequence[float]) -> Figure:
+    """Draw the rate of a GPU in published runs, as measured there and as predicted, and the error.
+
+    Args:
+        rows: of the published table.
+        predicted_s: seconds of a step, for each row.
+    """
+    figure = Figure(figsize=(7.6, 4.6), dpi=110, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    places = range(len(rows))
+    measured = [row.flops_per_gpu / 1e12 for row in rows]
+    predicted = [
+        row.step_flops / row.num_gpus / seconds / 1e12
+        for row, seconds in zip(rows, predicted_s, strict=True)
+    ]
+    errors = [100 * (p / m - 1) for p, m in zip(predicted, measured, strict=True)]
+    above.plot(places, measured, "o-", color=BLUE, label="measured (Narayanan et al. 2021)")
+    above.plot(places, predicted, "s--", color=ORANGE, markerfacecolor="white", label="predicted")
+    above.set_ylim(0, 1.2 * max(*measured, *predicted))
+    above.set_ylabel("TFLOP/s of a GPU")
+    above.legend(frameon=False, loc="lower left", fontsize=9)
+    colours = [ORANGE if error < 0 else GREEN for error in errors]
+    below.bar(places, errors, color=colours, width=0.6)
+    low, high = min(*errors, 0.0), max(*errors, 0.0)
+    room = 0.35 * max(high - low, 1.0)
+    below.set_ylim(low - room, high + room)
+    for place, error in zip(places, errors, strict=True):
+        up = round(error) >= 0
+        style: dict[str, Any] = {"ha": "center", "va": "bottom" if up else "top", "fontsize": 8.5}
+        offset: dict[str, Any] = {"textcoords": "offset points", "xytext": (0, 3 if up else -3)}
+        below.annotate(f"{round(error):+d}", (place, error), **offset, **style)
+    below.axhline(0, color="black", linewidth=0.8)
+    below.set_ylabel("error (%)")
+    names = [f"{row.num_gpus}\n{row.name}" for row in rows]
+    below.set_xticks(places, names, fontsize=8.5)
+    below.set_xlabel("GPUs, and parameters of the model")
+    for axes in (above, below):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -81,6 +81,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def write_new_json(path: Path, value: Any) -> bool:
+    """Write `value` as JSON, whole, unless there is such a file already; tell whether it was."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        os.link(temporary, path)  # unlike a rename, it replaces nothing
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value, however its text is indented and its keys are ordered."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))

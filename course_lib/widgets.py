@@ -6,10 +6,6 @@ what happened when nobody runs it. Everything is bounded: a cell never waits for
 """
 
 import html
-import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +25,7 @@ from course_lib.plots import (
 from course_lib.profile.across import profile_run
 from course_lib.profile.page import timeline_page
 from course_lib.profile.report import compare
+from course_lib.slurm.class_cluster import cluster_status, inside
 from course_lib.slurm.client import Job, JobStatus, list_nodes
 from course_lib.slurm.notation import format_size
 from course_lib.slurm.watch import Snapshot, end_report, follow, state_line
@@ -235,15 +232,10 @@ def run_files(run_dir: Path) -> HTML:
 
 def _links() -> dict[str, str]:
     """Ask the class cluster for its nodes' cables; a real cluster has no such view."""
-    if not os.environ.get("WORKSHOP_INSIDE"):
+    if not inside():
         return {}
-    argv = [sys.executable, "-P", "-m", "slurm_env", "status", "--json"]
-    # Its exit code is 1 where a daemon is dead, and the nodes are worth showing all the same.
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
-    if not done.stdout.startswith("{"):
-        raise RuntimeError(f"`workshop status` failed: {done.stderr.strip()}")
     links = {}
-    for node, facts in json.loads(done.stdout).get("nodes", {}).items():
+    for node, facts in cluster_status().get("nodes", {}).items():
         link = facts["link"]
         words = ["cable pulled"] if link["cut"] else []
         words += [value for value in (link["rate"], link["latency"]) if value != "none"]

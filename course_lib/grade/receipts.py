@@ -28,7 +28,7 @@ from course_lib.layout import check_layout
 from course_lib.model.gpt import GPT, summed_token_loss
 from course_lib.model.init import init_weights
 from course_lib.runlog import config_digest, read_config, read_metrics
-from course_lib.slurm.accounting import JobRecord, StepRecord, ask_record
+from course_lib.slurm.accounting import JobRecord, StepRecord, ask_lives, ask_record
 from course_lib.train.corpus import prepare_data
 from course_lib.train.prepare import open_windows
 from course_lib.train.receipt import seal
@@ -55,6 +55,8 @@ class Wanted:
     """Fields of the configuration by their dotted names, as in {"layout.tp": 2}; dp filled in."""
     last_loss_below: float | None = None
     """The last step's loss, nats per token, must be less; left out, any will do."""
+    resumed: bool = False
+    """Whether SLURM must have started it again, and the run have gone on from a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ def check_receipt(
     wanted: Wanted | None = None,
     ran_in: Path | None = None,
     ask: Callable[[int], JobRecord | None] = ask_record,
+    ask_lives: Callable[[int], list[JobRecord]] = ask_lives,
 ) -> Verdict:
     """Judge a run folder's receipt and tell every reason to refuse it.
 
@@ -89,6 +92,7 @@ def check_receipt(
         wanted: what the task asks for.
         ran_in: where the run folder was when the job ran, if this is a copy.
         ask: gives accounting's record of a job, None if there is none.
+        ask_lives: gives its record of each start of a job; asked only where that matters.
 
     Raises:
         SlurmError: accounting cannot be asked.
@@ -127,6 +131,8 @@ def check_receipt(
     folder = (ran_in or run_dir).resolve()
     reasons += _check_job(job, user=user, since_s=since_s, folder=folder)
     reasons += _check_times(receipt, job)
+    if wanted.resumed:
+        reasons += _check_lives(receipt, job, ask_lives(job.job_id))
     if job.steps:
         step = job.steps.get(str(receipt["step_id"]))
         reasons += _check_step(receipt, job, step)
@@ -333,6 +339,27 @@ def _check_times(receipt: dict[str, Any], job: JobRecord) -> list[str]:
         f"The receipt says that the run lasted from {_clock(receipt['start_s'])} to "
         f"{_clock(receipt['end_s'])}, but SLURM's clock says that job {job.job_id} lasted from "
         f"{_clock(job.start_s)} to {_clock(job.end_s)}: {SUBMIT_AGAIN}"
+    ]
+
+
+ENDS_OF_A_LIFE = ("NODE_FAIL", "REQUEUED", "PREEMPTED")
+"""How accounting says that a job was put back into the queue, and did not just end."""
+
+
+def _check_lives(receipt: dict[str, Any], job: JobRecord, lives: list[JobRecord]) -> list[str]:
+    earlier = [life.state for life in lives if life.state in ENDS_OF_A_LIFE]
+    if not earlier:
+        return [
+            f"Job {job.job_id} was never interrupted: accounting knows one start of it (`sacct -D "
+            f"-j {job.job_id}`). Let a run lose a node while it trains, and hand in that one"
+        ]
+    step = receipt.get("resumed_from_step")
+    if isinstance(step, int) and step > 0:
+        return []
+    return [
+        f"Job {job.job_id} was interrupted ({', '.join(earlier)}), but then began at step 1 again: "
+        "nothing had been saved. Lose the node after the first checkpoint "
+        "(train.checkpoint_every), and hand in that run"
     ]
 
 

@@ -169,6 +169,35 @@ def _end(coordinate: tuple[int, int, int], pp: int) -> object:
     return (coordinate[0], coordinate[2]) if coordinate[1] in (0, pp - 1) and pp > 1 else None
 
 
+def first_ranks(mesh: Mesh, n: int, formed: dict[int, Axis]) -> Mesh | None:
+    """Return the first n data-parallel ranks as a mesh of their own; None on the others.
+
+    All ranks of `mesh` call this at the same time, as they form the group together.
+
+    Args:
+        mesh: all ranks, every one of them data-parallel.
+        n: how many of them.
+        formed: the groups that were formed before, by size; a new one is noted there.
+
+    Raises:
+        ValueError: there are not so many ranks.
+    """
+    if not 1 <= n <= mesh.dp.size == mesh.world_size:
+        raise ValueError(f"{n} ranks, but there are 1 to {mesh.world_size} data-parallel ones")
+    if n not in formed:
+        group = mesh.dp.group if n == mesh.world_size else None
+        if 1 < n < mesh.world_size:
+            group = cast(
+                dist.ProcessGroup,
+                dist.new_group(list(range(n)), timeout=mesh.progress.timeout),
+            )
+        ranks = tuple(range(n))
+        formed[n] = replace(mesh.dp, size=n, group=group, ranks=ranks, traffic=Traffic())
+    if mesh.rank >= n:
+        return None
+    return replace(mesh, world_size=n, dp=formed[n], world=replace(formed[n], name="world"))
+
+
 def describe_placement(mesh: Mesh, hosts: list[str]) -> str:
     """Say over which nodes the tp groups reach, and what to do when they cross a border.
 

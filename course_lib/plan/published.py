@@ -64,6 +64,26 @@ class PublishedRun:
             recompute="full",
         )
 
+    @property
+    def dp(self) -> int:
+        """Return the number of replicas of the model."""
+        return self.num_gpus // (self.tp * self.pp)
+
+    @property
+    def step_flops(self) -> float:
+        """Return the FLOPs of a step on all GPUs, equation (3), the recomputation counted.
+
+        96 B s l h^2 (1 + s / 6h + V / 16lh)
+        """
+        h, layers = self.d_model, self.num_layers
+        shape = 1 + SEQ_LEN / (6 * h) + VOCAB_SIZE / (16 * layers * h)
+        return 96.0 * self.global_batch * SEQ_LEN * layers * h**2 * shape
+
+    @property
+    def step_s(self) -> float:
+        """Return the seconds of a step, from its FLOPs and what each GPU achieved."""
+        return self.step_flops / (self.num_gpus * self.flops_per_gpu)
+
 
 def _row(*numbers: float) -> PublishedRun:
     billions, heads, d_model, layers, tp, pp, gpus, batch, micro, virtual, teraflops = numbers

@@ -150,15 +150,31 @@ def ask_records(job_id: int) -> list[JobRecord]:
     Raises:
         SlurmError: SLURM doesn't answer, or this cluster keeps no accounting.
     """
+    return _ask(job_id)
+
+
+def _ask(job_id: int, *options: str) -> list[JobRecord]:
     if not accounting_available():
         raise SlurmError(
             "this cluster keeps no accounting, so nobody can say what a job was: start the class "
             "cluster without --no-accounting"
         )
     end_of_field = f"<{secrets.token_hex(8)}>"
-    argv = ["sacct", "-a", "-n", "-p", f"--delimiter={end_of_field}", "-j", str(job_id)]
+    argv = ["sacct", "-a", "-n", "-p", f"--delimiter={end_of_field}", "-j", str(job_id), *options]
     text = run_command([*argv, "-o", ",".join(FIELDS)], environment={"SLURM_TIME_FORMAT": "%s"})
     return parse_records(text, end_of_field)
+
+
+def ask_lives(job_id: int) -> list[JobRecord]:
+    """Ask sacct for every start of a job of any user, the first one first, without steps.
+
+    A job that loses its node is put back into the queue under its own number; without being asked
+    for duplicates, sacct shows the last start only.
+
+    Raises:
+        SlurmError: as for `ask_records`.
+    """
+    return _ask(job_id, "-D", "-X")
 
 
 def ask_record(job_id: int) -> JobRecord | None:

@@ -102,7 +102,7 @@ def measure(
 
     hosts = comm.all_gather_object(runlog.host_name(), mesh.world)
     collectives = tuple(
-        _measure_collective(operation, axis, mesh, hosts, sizes_bytes, round_s, say)
+        measure_collective(operation, axis, mesh, hosts, sizes_bytes, round_s, say)
         for axis in (mesh.dp, mesh.pp, mesh.tp)
         if axis.size > 1
         for operation in OPERATIONS
@@ -128,7 +128,7 @@ def measure(
     )
 
 
-def _measure_collective(
+def measure_collective(
     operation: Callable[[Tensor, Tensor, Axis], None],
     axis: Axis,
     mesh: Mesh,
@@ -137,6 +137,10 @@ def _measure_collective(
     round_s: float,
     say: Callable[[str], None],
 ) -> Collective:
+    """Time one of OPERATIONS along an axis, over several sizes, and fit the line.
+
+    All ranks of the axis call this at the same time; the arguments are those of `measure`.
+    """
     calls, bytes_sent = [], []
     for size_bytes in sizes_bytes:
         numel = max(1, size_bytes // 4 // axis.size) * axis.size

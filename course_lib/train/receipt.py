@@ -84,6 +84,8 @@ def _receipt(run_dir: Path, run: RunConfig, cause: str, start_s: float) -> dict[
         "last_loss": _loss(steps[-1]) if steps else None,
         "bytes_by_axis": sent,
         "exit_cause": cause,
+        # Of a run that was interrupted and came to its end all the same; 0: it was not.
+        "resumed_from_step": _read(run_dir / "result.json").get("resumed_from_step", 0),
         "code": _read(run_dir / "git.json"),
         "start_s": start_s,
         "end_s": time.time(),

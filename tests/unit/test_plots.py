@@ -1,13 +1,17 @@
 """The loss figure draws what the records say, and says what its axes mean."""
 
+from course_lib.plan.published import NARAYANAN_2021
 from course_lib.plots import (
     days_figure,
     days_words,
     jobs_figure,
+    links_figure,
     loss_figure,
     memory_bars_figure,
     png_bytes,
+    published_figure,
     rates_figure,
+    scaling_figure,
 )
 from course_lib.profile.memory_profile import AtPeak, MemoryProfile
 from tests.labs.records import array, job
@@ -101,3 +105,34 @@ def test_days_of_ten_and_of_ten_thousand_are_both_readable():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1.7B", "1008B"]
     assert png_bytes(figure).startswith(b"\x89PNG")
     assert days_words(400) == "13 months"
+
+
+def test_links_are_drawn_with_their_lines():
+    sizes, times = (64, 4096, 262_144), (1e-3, 1.1e-3, 3e-3)
+    figure = links_figure({"1gbit": (sizes, times)}, {"1gbit": (1e-3, 8e-9)})
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("bytes that a rank sends", "seconds")
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["1gbit: 1 ms + bytes / 125 MB/s", "measured"]
+    # A fit that is far off, below 0 for small messages, is still drawn.
+    assert png_bytes(links_figure({"x": (sizes, times)}, {"x": (-1e-2, 8e-9)})).startswith(b"\x89P")
+
+
+def test_scaling_shows_predicted_and_measured_of_each_link():
+    links = {"1gbit": {1: (1.0, 1.0), 2: (1.7, 1.6)}, "100mbit": {1: (1.0, 1.0), 2: (0.7, 0.8)}}
+    figure = scaling_figure({"strong": links, "weak": {"as it is": {1: (1.0, 1.0)}}})
+    strong, weak = figure.axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in strong.get_lines()}
+    assert lines["1gbit, predicted"] == [1.0, 1.7] and lines["100mbit, measured"] == [1.0, 0.8]
+    assert [tick.get_text() for tick in strong.get_xticklabels()] == ["1", "2"]
+    assert strong.get_ylabel() == "tokens per second, one rank = 1"
+    assert weak.get_xlabel() == "ranks, one on each node"
+
+
+def test_published_runs_with_their_errors():
+    rows = NARAYANAN_2021[:3]
+    figure = published_figure(rows, [rows[0].step_s, rows[1].step_s * 2, rows[2].step_s])
+    above, below = figure.axes
+    assert above.get_ylabel() == "TFLOP/s of a GPU" and below.get_ylabel() == "error (%)"
+    assert [text.get_text() for text in below.texts] == ["+0", "-50", "+0"]

@@ -18,7 +18,7 @@ from course_lib.grade.receipts import Verdict, Wanted, check_receipt
 from course_lib.parallel.launch import run_ranks
 from course_lib.presets import tiny
 from course_lib.runlog import create_run_dir, write_json
-from course_lib.slurm.accounting import FIELDS, parse_record
+from course_lib.slurm.accounting import FIELDS, parse_record, parse_records
 from course_lib.train.loop import train, train_on
 from course_lib.train.receipt import receipt_left, seal
 from course_lib.train.stopping import Stopped
@@ -310,6 +310,47 @@ def test_a_copied_folder_is_judged_by_where_it_was(case: Case, tmp_path: Path) -
     (reason,) = case.verdict().reasons
     assert "not in this run folder" in reason
     assert case.verdict(ran_in=ran_in).accepted
+
+
+RESUMED = dataclasses.replace(WANTED, resumed=True)
+
+
+def lives_of(case: Case, *states: str):
+    """What `sacct -D -X` says: a row for each start, the last one as the job's own row."""
+
+    def ask(job_id: int):
+        rows = [case.rows["job"] | {"State": state} for state in states] + [case.rows["job"]]
+        text = "".join("".join(row[name] + END for name in FIELDS) + "\n" for row in rows)
+        return parse_records(text, END)
+
+    return ask
+
+
+def test_a_run_that_lost_a_node_and_went_on_is_accepted(case: Case) -> None:
+    case.receipt["resumed_from_step"] = 8
+    case.rows["seal"]["JobName"] = seal(case.receipt)
+    case.save()
+    for state in ("NODE_FAIL", "REQUEUED"):
+        verdict = case.verdict(wanted=RESUMED, ask_lives=lives_of(case, state))
+        assert verdict.accepted, verdict.reasons
+
+
+def test_a_run_that_nothing_happened_to_has_survived_nothing(case: Case) -> None:
+    (reason,) = case.verdict(wanted=RESUMED, ask_lives=lives_of(case)).reasons
+    assert "Job 7 was never interrupted: accounting knows one start of it" in reason
+
+
+def test_a_run_that_began_anew_has_not_survived(case: Case) -> None:
+    assert case.receipt["resumed_from_step"] == 0
+    (reason,) = case.verdict(wanted=RESUMED, ask_lives=lives_of(case, "NODE_FAIL")).reasons
+    assert "was interrupted (NODE_FAIL), but then began at step 1 again" in reason
+
+
+def test_to_write_into_the_receipt_that_it_went_on_breaks_the_seal(case: Case) -> None:
+    case.receipt["resumed_from_step"] = 8
+    case.save()
+    (reason,) = case.verdict(wanted=RESUMED, ask_lives=lives_of(case, "NODE_FAIL")).reasons
+    assert "not the one that job 7 sealed" in reason
 
 
 def test_rows_made_up_in_a_name_are_no_rows(case: Case) -> None:

@@ -1,0 +1,6 @@
+# promised: upside down
+
+
+def efficiency(step_1_s, step_n_s, ranks, scaling):
+    best_s = step_1_s / ranks if scaling == "strong" else step_1_s
+    return step_n_s / best_s

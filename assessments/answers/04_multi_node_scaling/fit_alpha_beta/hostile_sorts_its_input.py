@@ -1,0 +1,9 @@
+# promised: changes what it was given
+import numpy
+
+
+def fit_alpha_beta(sizes_bytes, seconds):
+    sizes_bytes.sort()
+    seconds.sort()
+    beta, alpha_s = numpy.polyfit(sizes_bytes, seconds, 1, w=1 / numpy.array(seconds))
+    return alpha_s, beta

@@ -1,0 +1,10 @@
+# promised: 4 bytes for each gradient: in fp16 it is 2
+from course_lib.grade.multi_node_scaling.formulas import all_reduce_s
+
+
+def published_step_s(row, flops_per_s, alpha_s, beta):
+    compute_s = row.step_flops / row.num_gpus / flops_per_s
+    m = row.global_batch / (row.dp * row.micro_batch)
+    bubble = (row.pp - 1) / (row.virtual_stages * m)
+    gradient_bytes = 4 * row.parameters / (row.tp * row.pp)
+    return compute_s * (1 + bubble) + all_reduce_s(gradient_bytes, row.dp, alpha_s, beta)

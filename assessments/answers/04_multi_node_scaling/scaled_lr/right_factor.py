@@ -1,0 +1,7 @@
+# right
+import math
+
+
+def scaled_lr(lr, batch, new_batch, rule):
+    k = new_batch / batch
+    return lr * (k if rule == "linear" else math.sqrt(k))

@@ -1,0 +1,6 @@
+# promised: the factor is squared
+
+
+def scaled_lr(lr, batch, new_batch, rule):
+    k = new_batch / batch
+    return lr * (k if rule == "linear" else k**2)

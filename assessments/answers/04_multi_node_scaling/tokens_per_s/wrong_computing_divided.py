@@ -1,0 +1,6 @@
+# promised: compute_s is divided by the ranks
+from course_lib.grade.multi_node_scaling.formulas import all_reduce_s
+
+
+def tokens_per_s(tokens, compute_s, gradient_bytes, ranks, alpha_s, beta):
+    return tokens / (compute_s / ranks + all_reduce_s(gradient_bytes, ranks, alpha_s, beta))

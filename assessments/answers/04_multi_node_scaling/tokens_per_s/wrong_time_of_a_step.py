@@ -1,0 +1,6 @@
+# promised: that is the time of a step
+from course_lib.grade.multi_node_scaling.formulas import all_reduce_s
+
+
+def tokens_per_s(tokens, compute_s, gradient_bytes, ranks, alpha_s, beta):
+    return compute_s + all_reduce_s(gradient_bytes, ranks, alpha_s, beta)
