@@ -553,3 +553,106 @@ def comparison_figure(comparison: Comparison) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper left", frameon=False, fontsize=9)
     return figure
+
+
+def gains_figure(
+    steps_s: Mapping[str, float], ratios: Mapping[str, Mapping[str, float]], *, first: str
+) -> Figure:
+    """Draw how a run gets faster, change by change, and how much of that was foreseen.
+
+    Args:
+        steps_s: seconds of one step after each change, by its name and in their order; the entry
+            `first` is the run before any change.
+        ratios: by who says so ("you", "measured" ...): how many times faster each change makes the
+            run in its place.
+        first: the name of the run before any change.
+    """
+    figure = Figure(figsize=(9.0, 1.2 + 0.42 * len(steps_s)), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = list(steps_s)
+    places = {name: place for place, name in enumerate(names)}
+    values_ms = [1e3 * steps_s[name] for name in names]
+    left.barh(range(len(names)), values_ms, color=BLUE, height=0.62)
+    for place, value in enumerate(values_ms):
+        left.annotate(
+            _digits(value),
+            (value, place),
+            textcoords="offset points",
+            xytext=(4, 0),
+            va="center",
+            fontsize=8.5,
+        )
+    left.set_yticks(range(len(names)), [first, *(f"+ {name}" for name in names if name != first)])
+    left.invert_yaxis()
+    left.set_xlim(0, 1.15 * max(values_ms))
+    left.set_xlabel("time of one step (ms)")
+    left.set_ylabel("mended so far")
+    looks = zip(("o", "D", "x"), (ORANGE, GREY, BLUE), strict=True)
+    for (who, said), (marker, colour) in zip(ratios.items(), looks, strict=False):
+        known = [name for name in said if name in places]
+        style: dict[str, Any] = {"markersize": 8, "linestyle": "none", "color": colour}
+        style |= {"markerfacecolor": "none", "markeredgewidth": 1.8}
+        right.plot(
+            [said[name] for name in known],
+            [places[name] for name in known],
+            marker,
+            label=who,
+            **style,
+        )
+    right.axvline(1.0, color=GREY, linewidth=0.8, linestyle="--")
+    right.set_xlabel("times faster by this change alone")
+    right.grid(alpha=0.25, axis="y")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _digits(value: float) -> str:
+    """Write a number with three digits, and none of them an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def trade_figure(memory: Mapping[str, MemoryProfile], steps_s: Mapping[str, float]) -> Figure:
+    """Draw what a choice costs in memory and in time: the peak by owner, and the step.
+
+    Args:
+        memory: a rank's memory, by the choice's name.
+        steps_s: seconds of one step, by the same names.
+    """
+    names = list(memory)
+    figure = Figure(figsize=(9.0, 1.5 + 0.45 * len(names)), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    below = [0.0] * len(names)
+    # What is too thin to see would only lengthen the legend.
+    seen_bytes = 0.005 * max(each.peak_bytes for each in memory.values())
+    owners = [
+        owner
+        for owner in OWNER_COLOURS
+        if any(each.at_peak.bytes_by_owner.get(owner, 0) > seen_bytes for each in memory.values())
+    ]
+    for owner in owners:
+        values = [memory[name].at_peak.bytes_by_owner.get(owner, 0) / 2**20 for name in names]
+        style: dict[str, Any] = {"color": OWNER_COLOURS[owner], "edgecolor": "#444444"}
+        left.barh(names, values, left=below, height=0.62, linewidth=0.5, label=owner, **style)
+        below = [low + value for low, value in zip(below, values, strict=True)]
+    values_ms = [1e3 * steps_s[name] for name in names]
+    right.barh(names, values_ms, color=BLUE, height=0.62)
+    for axes, ends, unit in ((left, below, "MiB"), (right, values_ms, "ms")):
+        for place, value in enumerate(ends):
+            axes.annotate(
+                f"{_digits(value)} {unit}",
+                (value, place),
+                textcoords="offset points",
+                xytext=(4, 0),
+                va="center",
+                fontsize=8.5,
+            )
+        axes.set_xlim(0, 1.25 * max(ends))
+        axes.spines[["top", "right"]].set_visible(False)
+    left.invert_yaxis()
+    left.set_ylabel("recompute")
+    left.set_xlabel("memory of a rank at the peak (MiB)")
+    right.set_xlabel("time of one step (ms)")
+    figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=9)
+    return figure

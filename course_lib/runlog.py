@@ -16,11 +16,14 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import socket
+import statistics
 import subprocess
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +192,27 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}, line {number} is damaged: not a JSON object")
         records.append(record)
     return records
+
+
+FIRST_STEPS = 3
+"""They are slower: memory is new, kernels are chosen."""
+
+
+def usual_step_s(records: Sequence[dict[str, Any]], run: RunConfig) -> float | None:
+    """Return the median time from one step to the next, seconds: all that happens between them.
+
+    The first steps are left out, and those that were recorded, with the one before and the one
+    after, in which the profiler prepares and memory is watched. None where no other are left.
+    """
+    recorded = run.profile.range
+    apart = range(recorded.start - 1, recorded.stop + 1) if recorded else range(0)
+    at_s = {record["step"]: record["at_s"] for record in records if "at_s" in record}
+    lengths = [
+        at_s[step] - at_s[step - 1]
+        for step in at_s
+        if step > FIRST_STEPS and step not in apart and at_s.get(step - 1, math.inf) < at_s[step]
+    ]
+    return statistics.median(lengths) if lengths else None
 
 
 def read_result(run_dir: Path) -> dict[str, Any] | None:

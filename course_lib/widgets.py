@@ -15,6 +15,7 @@ import ipywidgets
 from IPython.display import HTML, Image, display
 
 from course_lib import runlog
+from course_lib.experiment import Series
 from course_lib.plots import (
     breakdown_figure,
     comparison_figure,
@@ -143,6 +144,48 @@ def live_run(job: Job, *, limit_s: float = LIVE_LIMIT_S, poll_s: float = 1.0) ->
     if snapshot.records:
         picture.update(_curve(snapshot, job))
     return RunEnd(job.job_id, job.run_dir, snapshot.status, report, snapshot.records)
+
+
+def live_series(
+    series: Series, *, limit_s: float = LIVE_LIMIT_S, poll_s: float = 1.0
+) -> dict[str, Path]:
+    """Show which run of a series is at work until the job has ended; return the run folders.
+
+    Stopping the cell leaves the job running; call this again with the same series to come back.
+
+    Raises:
+        ValueError: the job failed; the message says why.
+        TimeoutError: the job has not ended after `limit_s` seconds. It goes on.
+        SlurmError: SLURM has stopped answering.
+    """
+    names = list(series.run_dirs)
+    bar = ipywidgets.IntProgress(max=len(names), layout=ipywidgets.Layout(width="100%"))
+    line = ipywidgets.HTML()
+    box = ipywidgets.VBox([line, bar])
+    top = display(box, display_id=True)
+    assert top is not None
+    snapshot: Snapshot | None = None
+    try:
+        for snapshot in follow(series.job, poll_s=poll_s, limit_s=limit_s):
+            ended = [runlog.read_result(path) is not None for path in series.run_dirs.values()]
+            bar.value = sum(ended)
+            words = state_line(snapshot)
+            if snapshot.status.running and not all(ended):
+                words += f": run {sum(ended) + 1} of {len(names)}, {names[ended.index(False)]}"
+            line.value = f"<b>job {series.job.job_id}</b> {html.escape(words)}"
+    except BaseException:
+        again = "The job goes on. To come back: run this cell again. To end it: scancel "
+        top.update(HTML(_paragraph(f"{again}{series.job.job_id}", "#D55E00")))
+        raise
+    finally:
+        box.close()
+    assert snapshot is not None  # follow yields at least once
+    if not snapshot.status.succeeded:
+        top.update(HTML(""))
+        raise ValueError(end_report(series.job, snapshot.status))
+    words = f"{snapshot.status.sentence()}: {len(names)} runs, one after the other"
+    top.update(HTML(_paragraph(words, "#009E73")))
+    return series.run_dirs
 
 
 def cluster_view() -> HTML:

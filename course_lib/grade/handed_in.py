@@ -10,6 +10,7 @@ pipe, takes no more than SIZE_BYTES, and lets only the types through that the ex
 """
 
 import json
+import math
 import os
 import re
 import stat
@@ -24,6 +25,7 @@ from course_lib.runlog import write_json
 SIZE_BYTES = 200_000
 TEXT_CHARACTERS = 20_000
 MAX_JOB = 2**31
+MAX_NUMBERS = 100
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Answers:
     file: str
     """Its name in the notebook's own folder, which is the current one."""
     wanted: Mapping[str, Mapping[str, type]]
-    """By exercise: what it consists of, int (a job's number) or str."""
+    """By exercise: what it consists of: int (a job's number), str, or dict (numbers by name)."""
 
     def write(self, exercise: str, **values: object) -> None:
         """Write an answer down; the one before it is replaced.
@@ -67,7 +69,7 @@ class Answers:
         return self._checked(exercise, every[exercise])
 
     def _usage(self, exercise: str) -> str:
-        named = {int: "17", str: '"..."'}
+        named = {int: "17", str: '"..."', dict: '{"...": 1.5}'}
         words = [f"{name}={named[kind]}" for name, kind in self.wanted[exercise].items()]
         return f'Write: hand_in("{exercise}", {", ".join(words)})'
 
@@ -78,10 +80,8 @@ class Answers:
             odd = [str(name)[:40] for name in values if name not in wanted]
             what = f"{' and '.join(missing)} missing" if missing else f"there is no {odd[0]!r} here"
             raise CheckFailed(f"{what}. {self._usage(exercise)}")
-        return {
-            name: _job(name, values[name]) if kind is int else _text(name, values[name])
-            for name, kind in wanted.items()
-        }
+        read = {int: _job, str: _text, dict: _numbers}
+        return {name: read[kind](name, values[name]) for name, kind in wanted.items()}
 
     def _read_file(self) -> dict[str, Any]:
         try:
@@ -138,10 +138,35 @@ def _text(name: str, value: object) -> str:
     return str(value)
 
 
+def _numbers(name: str, value: object) -> dict[str, float]:
+    """Return numbers by name, as Python's own."""
+    example = f'as in {name}={{"...": 1.5}}'
+    if not isinstance(value, dict):
+        raise CheckFailed(f"{name} is a dict of numbers, {example}; it is {_shown(value)}")
+    if len(value) > MAX_NUMBERS:
+        raise CheckFailed(f"{name} has {len(value):,} entries, and {MAX_NUMBERS} are the most")
+    numbers = {}
+    for key, entry in value.items():
+        if type(key) is not str or len(key) > 60:
+            raise CheckFailed(f"{name} has an entry whose name is {_shown(key)}, not a short text")
+        # A number of numpy's or torch's is welcome, a text or a truth is not.
+        try:
+            plain = isinstance(entry, str | bytes | bool)
+            number = math.nan if plain else float(entry)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise CheckFailed(f"{name}[{key!r}] is no number but {_shown(entry)}")
+        numbers[key] = number
+    return numbers
+
+
 def _shown(value: object) -> str:
     """Return a value in one short line, whatever it is."""
     if isinstance(value, str):
         first, *more = value.strip().split("\n")
         lines = "1 line" if len(more) == 1 else f"{len(more)} lines"
         return f"{first[:40]!r}" + (f" and {lines} more" if more else "")
+    if isinstance(value, dict):
+        return f"{len(value)} numbers" if len(value) != 1 else "1 number"
     return str(value) if type(value) is int and abs(value) < 10**12 else f"a {type(value).__name__}"

@@ -99,7 +99,7 @@ def check_receipt(
     """
     run_dir, wanted = Path(run_dir), wanted or Wanted()
     try:
-        receipt = _read_receipt(run_dir)
+        receipt = read_receipt(run_dir)
         run = read_config(run_dir)
     except ValueError as error:
         return Verdict(reasons=(str(error),))
@@ -188,6 +188,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "first_loss": lambda value: value is None or _is_loss(value),
     "last_loss": lambda value: value is None or _is_loss(value),
     "bytes_by_axis": lambda value: isinstance(value, dict),
+    # A run of a few steps has no usual one.
+    "step_s": lambda value: value is None or isinstance(value, float) and 0 < value < math.inf,
     "exit_cause": lambda value: isinstance(value, str),
     "code": lambda value: isinstance(value, dict),
     "start_s": lambda value: isinstance(value, float) and math.isfinite(value),
@@ -195,7 +197,12 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _read_receipt(run_dir: Path) -> dict[str, Any]:
+def read_receipt(run_dir: Path) -> dict[str, Any]:
+    """Return a run folder's receipt, whose fields are such as the trainer writes.
+
+    Raises:
+        ValueError: there is none, or it is none; the message has the remedy.
+    """
     path = run_dir / "receipt.json"
     if not path.is_file():
         raise ValueError(

@@ -7,16 +7,20 @@ What is handed in are the small files by which a run can be proved (grade/receip
 ran: no checkpoints. All of it is a claim of the learner's, which no link leads out of.
 """
 
+import contextlib
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from course_lib.config import RunConfig
 from course_lib.grade.checks import CheckFailed, NotGradable
 from course_lib.grade.handed_in import read_plain_file
-from course_lib.grade.receipts import Wanted, check_receipt
+from course_lib.grade.receipts import Wanted, check_receipt, read_receipt
 from course_lib.grade.whose import whose
-from course_lib.runlog import write_json, write_text
+from course_lib.runlog import read_config, write_json, write_text
 from course_lib.slurm.accounting import JobRecord, ask_record
 from course_lib.slurm.client import SlurmError
 
@@ -52,22 +56,18 @@ def check_run(name: str, wanted: Wanted) -> str:
     """
     who = whose()
     ask = ask_record if who.graded else _ask_patiently
-    with tempfile.TemporaryDirectory(prefix="run-") as folder:
-        for file in FILES:
-            write_text(Path(folder) / file, _read(FOLDER / name / file, _missing_here(name)))
-        where = _read(FOLDER / name / WHERE, _missing_here(name))
+    with _copied(name) as folder:
         try:
-            ran_in = Path(str(json.loads(where)["run_dir"]))
             verdict = check_receipt(
-                Path(folder),
+                folder,
                 user=who.user,
                 since_s=who.since_s,
                 wanted=wanted,
-                ran_in=ran_in,
+                ran_in=ran_in(name),
                 ask=ask,
             )
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise CheckFailed(f"{FOLDER / name / WHERE} is damaged: hand in again") from None
+            raise CheckFailed(f"what lies in {FOLDER / name} is damaged: hand in again") from None
         except SlurmError as error:
             if who.graded:
                 raise NotGradable(f"accounting cannot be asked about {name}: {error}") from error
@@ -77,6 +77,45 @@ def check_run(name: str, wanted: Wanted) -> str:
     if not verdict.accepted:
         raise CheckFailed("\n    ".join(verdict.reasons))
     return " ".join(["the receipt fits what accounting says of the job.", *verdict.skipped])
+
+
+def ran_in(name: str) -> Path:
+    """Return where a run that was handed in says that it ran.
+
+    Raises:
+        CheckFailed: nothing was handed in, or what says so is damaged.
+    """
+    where = _read(FOLDER / name / WHERE, _missing_here(name))
+    try:
+        return Path(str(json.loads(where)["run_dir"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckFailed(f"{FOLDER / name / WHERE} is damaged: hand in again") from None
+
+
+def claims(name: str) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the configuration and the receipt of a run that was handed in.
+
+    They are claims until `check_run` has found them true.
+
+    Raises:
+        CheckFailed: nothing was handed in, or it is no run.
+    """
+    with _copied(name) as folder:
+        try:
+            return read_config(folder), read_receipt(folder)
+        except ValueError as error:
+            raise CheckFailed(str(error)) from None
+        except (KeyError, TypeError, RecursionError):
+            raise CheckFailed(f"what lies in {FOLDER / name} is damaged: hand in again") from None
+
+
+@contextlib.contextmanager
+def _copied(name: str) -> Iterator[Path]:
+    """Yield a folder with copies of what was handed in: only ordinary files of a bearable size."""
+    with tempfile.TemporaryDirectory(prefix="run-") as folder:
+        for file in FILES:
+            write_text(Path(folder) / file, _read(FOLDER / name / file, _missing_here(name)))
+        yield Path(folder)
 
 
 def _ask_patiently(job_id: int) -> JobRecord | None:

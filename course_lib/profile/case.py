@@ -14,7 +14,7 @@ from course_lib.config import Layout, RunConfig
 from course_lib.layout import micro_batches
 from course_lib.plan.traffic import bytes_per_step
 from course_lib.profile.across import RunProfile
-from course_lib.profile.breakdown import Operator, RankProfile, StepTime
+from course_lib.profile.breakdown import Operator, RankProfile, Region, StepTime
 
 WORTH_SAYING = 0.03
 """Smallest share of the step that a finding must promise."""
@@ -141,10 +141,11 @@ class Case:
         )
 
     def part_ns(self, suffix: str) -> float:
-        """Return the time per step of a part of all layers, forwards and backwards."""
-        forward = self.mean(
-            lambda step: sum(r.ns for r in step.regions if _is_part(r.words, suffix))
-        )
+        """Return the time per step of a part of all layers, forwards and backwards.
+
+        What `recompute` does again is not in it: it is no time of the part's own.
+        """
+        forward = self.mean(lambda step: sum(r.ns for r in step.regions if _is_part(r, suffix)))
         return forward + self.per_step(
             lambda row: (
                 row.total_ns if row.phase == "backward" and row.layer.endswith(suffix) else 0
@@ -153,7 +154,7 @@ class Case:
 
     def part_calls(self, suffix: str) -> float:
         """Return how often a part of a layer runs forwards, per step."""
-        return self.mean(lambda step: sum(_is_part(r.words, suffix) for r in step.regions))
+        return self.mean(lambda step: sum(_is_part(r, suffix) for r in step.regions))
 
     def finding(self, name: str, gain_ns: float, evidence: str, change: str) -> Finding | None:
         """Return a finding, unless what it promises is not worth saying."""
@@ -197,7 +198,10 @@ def is_block(words: tuple[str, ...]) -> bool:
     return words[0] == "layer" and words[1].startswith("blocks.") and words[1].count(".") == 1
 
 
-def _is_part(words: tuple[str, ...], suffix: str) -> bool:
+def _is_part(region: Region, suffix: str) -> bool:
+    words = region.words
+    if region.phase == "recompute":
+        return False
     return words[0] == "layer" and (words[1].endswith(suffix) or words[1] == suffix[1:])
 
 

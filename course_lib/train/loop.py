@@ -274,6 +274,7 @@ def _train_steps(
                         "tokens": done * step_tokens,
                         "tokens_per_s": tokens_per_s,
                         "step_time_s": step_time_s,
+                        "at_s": time.perf_counter() - start_s,
                         "mfu": tokens_per_s * flops_per_token(run.model) / peak_flops,
                         "bytes_by_axis": {k: bytes_after[k] - bytes_before[k] for k in bytes_after},
                     }

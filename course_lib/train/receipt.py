@@ -26,6 +26,7 @@ from course_lib.runlog import (
     host_name,
     job_id,
     read_metrics,
+    usual_step_s,
     write_json,
 )
 from course_lib.slurm.client import SlurmError, own_user, run_command
@@ -83,6 +84,7 @@ def _receipt(run_dir: Path, run: RunConfig, cause: str, start_s: float) -> dict[
         "first_loss": _loss(steps[0]) if steps else None,
         "last_loss": _loss(steps[-1]) if steps else None,
         "bytes_by_axis": sent,
+        "step_s": usual_step_s(steps, run),
         "exit_cause": cause,
         # Of a run that was interrupted and came to its end all the same; 0: it was not.
         "resumed_from_step": _read(run_dir / "result.json").get("resumed_from_step", 0),

@@ -4,6 +4,7 @@ from course_lib.plan.published import NARAYANAN_2021
 from course_lib.plots import (
     days_figure,
     days_words,
+    gains_figure,
     jobs_figure,
     links_figure,
     loss_figure,
@@ -12,6 +13,7 @@ from course_lib.plots import (
     published_figure,
     rates_figure,
     scaling_figure,
+    trade_figure,
 )
 from course_lib.profile.memory_profile import AtPeak, MemoryProfile
 from tests.labs.records import array, job
@@ -58,6 +60,48 @@ def test_a_job_s_bars_begin_where_it_was_sent_and_where_it_started():
     short = jobs_figure([job(40, elapsed_s=0.0), job(41, elapsed_s=99.0)]).axes[0].patches[1]
     assert short.get_x() == 1 and 0.5 < short.get_width() < 1
     assert png_bytes(jobs_figure([])).startswith(b"\x89PNG")
+
+
+def test_gains_are_drawn_in_their_places():
+    steps_s = {"slow": 0.2, "loader": 0.16, "heads": 0.08}
+    ratios = {"you": {"heads": 3.0}, "measured": {"loader": 1.25, "heads": 2.0}}
+    figure = gains_figure(steps_s, ratios, first="slow")
+    left, right = figure.axes
+    assert [round(bar.get_width()) for bar in left.patches] == [200, 160, 80]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["slow", "+ loader", "+ heads"]
+    assert left.get_xlabel() == "time of one step (ms)"
+    found = {line.get_label(): line.get_xydata().tolist() for line in right.get_lines()}
+    assert found["you"] == [[3.0, 2.0]]
+    assert found["measured"] == [[1.25, 1.0], [2.0, 2.0]]
+    markers = {line.get_marker() for line in right.get_lines()[:2]}
+    assert len(markers) == 2, "told apart by more than their colours"
+    assert png_bytes(figure).startswith(b"\x89PNG")
+
+
+def test_a_trade_shows_memory_by_owner_and_time():
+    def memory(activations: int) -> MemoryProfile:
+        owners = {"parameters": 2**20, "activations": activations}
+        at = AtPeak(time_s=0.0, bytes_by_owner=owners, activation_bytes_by_layer={}, largest=[])
+        return MemoryProfile(
+            rank=0,
+            step=3,
+            device="cpu",
+            times_s=[0.0],
+            bytes_by_owner={name: [size] for name, size in owners.items()},
+            activation_bytes_by_layer={},
+            peak_bytes=sum(owners.values()),
+            at_peak=at,
+        )
+
+    figure = trade_figure(
+        {"none": memory(3 * 2**20), "full": memory(2**20)}, {"none": 0.1, "full": 0.13}
+    )
+    left, right = figure.axes
+    assert [bar.get_width() for bar in left.patches] == [1, 1, 3, 1]
+    assert [bar.get_x() for bar in left.patches] == [0, 0, 1, 1]
+    assert [round(bar.get_width()) for bar in right.patches] == [100, 130]
+    assert [text.get_text() for text in left.texts] == ["4 MiB", "2 MiB"]
+    assert png_bytes(figure).startswith(b"\x89PNG")
 
 
 def profile(**bytes_by_owner: int) -> MemoryProfile:

@@ -128,6 +128,7 @@ def test_the_honest_receipt_is_accepted(case: Case) -> None:
     assert case.receipt["layout"]["dp"] == RANKS
     assert [case.receipt[f"{which}_loss"]["step"] for which in ("first", "last")] == [1, 20]
     assert case.receipt["bytes_by_axis"]["dp"] > 0
+    assert 0 < case.receipt["step_s"] < 60
     assert case.receipt["code"].keys() == {"commit", "dirty", "note"}
 
 
@@ -137,6 +138,10 @@ def edited_first_loss(case: Case) -> None:
 
 def edited_last_loss(case: Case) -> None:
     case.receipt["last_loss"]["loss"] = 0.5
+
+
+def edited_step_time(case: Case) -> None:
+    case.receipt["step_s"] /= 3
 
 
 def edited_nodes(case: Case) -> None:
@@ -219,6 +224,7 @@ FORGERIES: dict[Callable[[Case], None], tuple[str, ...]] = {
         "last loss is 0.5 at step 20, but metrics.jsonl has",
         "not the one that job 7 sealed",
     ),
+    edited_step_time: ("not the one that job 7 sealed",),
     edited_nodes: (
         "ran on node1, node2, node3, node8, but the job had node1, node2, node3, node4",
         "not the one that job 7 sealed",

@@ -71,7 +71,7 @@ def test_under_torchrun(small_corpus: Path, monkeypatch) -> None:
     steps = [record for record in records if "loss" in record]
     assert [record["step"] for record in steps] == list(range(1, 21))
     assert steps[-1].keys() == {
-        "step", "loss", "grad_norm", "lr", "tokens", "tokens_per_s", "step_time_s", "mfu",
+        "step", "loss", "grad_norm", "lr", "tokens", "tokens_per_s", "step_time_s", "at_s", "mfu",
         "bytes_by_axis",
     }  # fmt: skip
     assert steps[-1]["tokens"] == result["tokens"]

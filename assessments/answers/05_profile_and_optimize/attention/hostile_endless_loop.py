@@ -1,0 +1,4 @@
+# promised: An endless loop?
+def attention(q, k, v):
+    while True:
+        pass

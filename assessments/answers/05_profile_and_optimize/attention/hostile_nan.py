@@ -1,0 +1,3 @@
+# promised: the result is not finite
+def attention(q, k, v):
+    return (q + k + v) * float("nan")

@@ -1,0 +1,6 @@
+# promised: os._exit
+import os
+
+
+def attention(q, k, v):
+    os._exit(1)

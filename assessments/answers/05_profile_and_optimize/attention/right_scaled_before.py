@@ -1,0 +1,7 @@
+# right
+import torch.nn.functional as F
+
+
+def attention(q, k, v):
+    q = q * q.shape[-1] ** -0.5
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)

@@ -1,0 +1,2 @@
+# promised: found['sync'] is no number
+found = {"sync": float("nan")}

@@ -1,0 +1,9 @@
+# right
+found = {
+    "loader": 41.7,
+    "heads": 32,
+    "recompute": 16,
+    "checkpoint": 12.5,
+    "bucket": 35,
+    "sync": 209,
+}

@@ -1,0 +1,4 @@
+# promised: An endless loop?
+def gradients_are_finite(gradients):
+    while True:
+        pass

@@ -1,0 +1,11 @@
+# promised: was not written by the trainer: step_s missing
+from dataclasses import replace
+
+
+def after(slow):
+    train = replace(slow.train, slow="", bucket_mib=4.0, checkpoint_every=0)
+    layout = replace(slow.layout, recompute="none")
+    return replace(slow, name="mended", layout=layout, train=train)
+
+
+before_step_s = float("inf")

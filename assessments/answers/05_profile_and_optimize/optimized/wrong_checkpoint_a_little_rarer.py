@@ -1,0 +1,8 @@
+# promised: that is far too often
+from dataclasses import replace
+
+
+def after(slow):
+    train = replace(slow.train, slow="", bucket_mib=4.0, checkpoint_every=2)
+    layout = replace(slow.layout, recompute="none")
+    return replace(slow, name="mended", layout=layout, train=train)

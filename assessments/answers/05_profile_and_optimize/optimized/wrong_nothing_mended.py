@@ -1,0 +1,3 @@
+# promised: still in train.slow: loader, heads, sync
+def after(slow):
+    return slow

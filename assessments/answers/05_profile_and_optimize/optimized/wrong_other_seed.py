@@ -1,0 +1,8 @@
+# promised: train.seed was 1234 and is 7
+from dataclasses import replace
+
+
+def after(slow):
+    train = replace(slow.train, slow="", bucket_mib=4.0, checkpoint_every=0, seed=7)
+    layout = replace(slow.layout, recompute="none")
+    return replace(slow, name="mended", layout=layout, train=train)

@@ -1,0 +1,4 @@
+# promised: changed the list
+def own_time(regions):
+    regions.clear()
+    return {}
