@@ -13,6 +13,7 @@ TESTS = Path(__file__).parent
 Row = Callable[..., None]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Make the groups of `--dist loadgroup`: clusters wait while ranks compute.
 
