@@ -122,6 +122,11 @@ def on_ranks(
     return [outcome.told[rank].value for rank in range(n)]
 
 
+def patience_s(hidden: bool, limit_s: float | None) -> float | None:
+    """Return a check's `limit_s` for `on_ranks`: who tries hidden cases does not wait for it."""
+    return limit_s or (HIDDEN_LIMIT_S if hidden else None)
+
+
 def run_trial(trial: Trial, function: object) -> Outcome:
     """Do a trial in ranks that are forked from this process."""
     arguments = trial.arguments | ({} if function is None else {"function": function})

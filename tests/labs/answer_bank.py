@@ -6,6 +6,7 @@ hostile. A comment says what is expected: `# right`, or `# promised: words of th
 script, whose first line is the shell's, at the end.
 """
 
+import functools
 import importlib.util
 import itertools
 import time
@@ -105,13 +106,22 @@ def try_function(checks: ModuleType, path: Path, row: Callable[..., None]) -> No
         path: the answer.
         row: adds a row to the table that pytest prints.
     """
+    try_within_limits(path, row, functools.partial(verdict_on, checks, path))
+
+
+def try_within_limits(path: Path, row: Callable[..., None], verdict: Callable[..., str]) -> None:
+    """Hold an answer against what is expected of it; a hostile one is given a time limit.
+
+    Args:
+        path: the answer.
+        row: adds a row to the table that pytest prints.
+        verdict: takes `hidden` or `limit_s`; returns the tick, or what the check says.
+    """
     hostile = path.stem.startswith("hostile")
     # On a busy machine a check is more patient, with right answers at least.
     options = {"limit_s": LIMIT_S} if hostile else {}
     seconds = try_answer(
-        path,
-        row,
-        lambda hidden: verdict_on(checks, path, **{"hidden": True} if hidden else options),
+        path, row, lambda hidden: verdict(**{"hidden": True} if hidden else options)
     )
     if hostile:
         # The limit of the ranks, and what it takes to start them and to tell.

@@ -5,6 +5,7 @@ as while grading. A run before and after is made up: its files lie where hand_in
 forged ones are in tests/slurm and tests/unit/test_receipts.py.
 """
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,9 @@ from course_lib.grade import profile_and_optimize
 from course_lib.grade.checks import CheckFailed
 from course_lib.grade.profile_and_optimize import slow_run
 from course_lib.grade.runs import FOLDER
-from course_lib.grade.trials import LIMIT_S
 from course_lib.grade.whose import Whose
 from course_lib.runlog import config_digest
-from tests.labs.answer_bank import BANKS, PASSED, answers, kinds, load, try_answer
+from tests.labs.answer_bank import BANKS, PASSED, answers, kinds, load, try_within_limits
 
 NAME = "05_profile_and_optimize"
 LAB = profile_and_optimize.LAB
@@ -101,15 +101,7 @@ def witnessed(monkeypatch) -> None:
 
 @pytest.mark.parametrize("path", answers(NAME), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_answer(path: Path, row, witnessed) -> None:
-    hostile = path.stem.startswith("hostile")
-    # On a busy machine a check is more patient, with right answers at least.
-    options = {"limit_s": LIMIT_S} if hostile else {}
-    seconds = try_answer(
-        path, row, lambda hidden: verdict(path, **{"hidden": True} if hidden else options)
-    )
-    if hostile:
-        # The limit of the ranks, and what it takes to start them and to tell.
-        assert seconds < 3 * LIMIT_S
+    try_within_limits(path, row, functools.partial(verdict, path))
 
 
 @pytest.mark.parametrize("exercise", [exercise.name for exercise in LAB.exercises])

@@ -49,7 +49,7 @@ from course_lib.grade.data_parallel.hints import LAB
 from course_lib.grade.data_parallel.sends import reduce_once, wrong_sums, wrong_ways
 from course_lib.grade.receipts import Wanted
 from course_lib.grade.runs import check_run
-from course_lib.grade.trials import HIDDEN_LIMIT_S, on_ranks
+from course_lib.grade.trials import on_ranks, patience_s
 from course_lib.parallel.mesh import Mesh
 
 hint = LAB.hint
@@ -231,7 +231,7 @@ def check_two_nodes(*, hidden: bool = False) -> None:
 
 
 def _tried(function: Callable, hidden: bool, limit_s: float | None) -> dict[str, Any]:
-    return {"function": function, "limit_s": limit_s or (HIDDEN_LIMIT_S if hidden else None)}
+    return {"function": function, "limit_s": patience_s(hidden, limit_s)}
 
 
 def _layout_words(layout: Layout, n: int) -> str:

@@ -33,7 +33,7 @@ from course_lib.grade.gpt_pretraining.hints import LAB
 from course_lib.grade.receipts import Wanted
 from course_lib.grade.runs import check_run
 from course_lib.grade.slips import Case, Slip, numbers_of, wrong_numbers
-from course_lib.grade.trials import HIDDEN_LIMIT_S
+from course_lib.grade.trials import patience_s
 from course_lib.presets import nano
 
 __all__ = ["counted_flops"]
@@ -64,7 +64,7 @@ def check_merge_pair(
     cases = tokens.HIDDEN if hidden else tokens.CASES
 
     def prove() -> str:
-        results = tokens.merged_by(function, cases, limit_s=_limit_s(hidden, limit_s))
+        results = tokens.merged_by(function, cases, limit_s=patience_s(hidden, limit_s))
         _raise(tokens.wrong_merges(results, cases))
         return f"{len(cases)} lists are merged as they should be, 7 7 7 from the left."
 
@@ -85,7 +85,7 @@ def check_learning_rate(
     schedules = rates.HIDDEN if hidden else rates.SCHEDULES
 
     def prove() -> str:
-        found = rates.rates_of(function, schedules, limit_s=_limit_s(hidden, limit_s))
+        found = rates.rates_of(function, schedules, limit_s=patience_s(hidden, limit_s))
         _raise(rates.wrong_rates(found, schedules))
         steps = sum(each[0] for each in schedules)
         return f"the rates of {steps} steps in {len(schedules)} runs are those of the trainer."
@@ -179,7 +179,7 @@ def check_state_bytes(
     cases = counts.HIDDEN_MODELS if hidden else counts.MODELS
 
     def prove() -> str:
-        results = counts.states_by(function, cases, limit_s=_limit_s(hidden, limit_s))
+        results = counts.states_by(function, cases, limit_s=patience_s(hidden, limit_s))
         _raise(counts.wrong_states(results, cases))
         return (
             "16 bytes a parameter in float32, 18 in bf16 with float32 gradients, 16 with bf16 "
@@ -220,14 +220,10 @@ def _judge(
     hidden: bool,
     limit_s: float | None,
 ) -> None:
-    results = numbers_of(function, cases, limit_s=_limit_s(hidden, limit_s))
+    results = numbers_of(function, cases, limit_s=patience_s(hidden, limit_s))
     _raise(wrong_numbers(results, right, cases, slips, names))
 
 
 def _raise(wrong: str | None) -> None:
     if wrong:
         raise CheckFailed(wrong)
-
-
-def _limit_s(hidden: bool, limit_s: float | None) -> float | None:
-    return limit_s or (HIDDEN_LIMIT_S if hidden else None)

@@ -43,7 +43,7 @@ from course_lib.grade.multi_node_scaling.numbers import (
 )
 from course_lib.grade.receipts import Wanted
 from course_lib.grade.runs import check_run
-from course_lib.grade.trials import HIDDEN_LIMIT_S, on_ranks
+from course_lib.grade.trials import on_ranks, patience_s
 from course_lib.plan.published import PublishedRun
 
 hint = LAB.hint
@@ -250,7 +250,7 @@ def _called(
     *,
     numbers: int,
 ) -> list[Any]:
-    limit_s = limit_s or (HIDDEN_LIMIT_S if hidden else None)
+    limit_s = patience_s(hidden, limit_s)
     [results] = on_ranks(
         call_on_each, 1, function=function, limit_s=limit_s, inputs=inputs, numbers=numbers
     )

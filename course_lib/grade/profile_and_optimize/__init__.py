@@ -43,7 +43,7 @@ from course_lib.grade.profile_and_optimize.hints import LAB
 from course_lib.grade.profile_and_optimize.optimized import TARGET, judge_optimized
 from course_lib.grade.receipts import Wanted
 from course_lib.grade.runs import check_run, claims, ran_in
-from course_lib.grade.trials import HIDDEN_LIMIT_S, on_ranks
+from course_lib.grade.trials import on_ranks, patience_s
 from course_lib.grade.whose import whose
 from course_lib.profile.across import RunProfile, profile_run
 
@@ -221,4 +221,4 @@ def check_optimized(*, hidden: bool = False) -> None:
 
 
 def _tried(function: Callable, hidden: bool, limit_s: float | None) -> dict[str, Any]:
-    return {"function": function, "limit_s": limit_s or (HIDDEN_LIMIT_S if hidden else None)}
+    return {"function": function, "limit_s": patience_s(hidden, limit_s)}
