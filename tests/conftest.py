@@ -15,14 +15,20 @@ Row = Callable[..., None]
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make the groups of `--dist loadgroup`: clusters wait while ranks compute.
+    """Make the groups of `--dist loadgroup`, in the order in which they are to begin.
 
-    Labs and browser tests share one: both grade, and the sandboxes of a machine count their slots.
+    All of tests/slurm is one, as its files share clusters, and the longest: it mostly waits, and
+    what computes can run beside it. Every other file is one.
     """
-    groups = {"slurm": "clusters", "labs": "labs", "browser": "labs"}
+    order = ("slurm", "labs", "browser", "parity")
+
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(TESTS).parts[0]
+
+    items.sort(key=lambda item: order.index(name) if (name := folder(item)) in order else 9)
     for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        item.add_marker(pytest.mark.xdist_group(groups.get(folder, "ranks")))
+        group = "slurm" if folder(item) == "slurm" else str(item.path.relative_to(TESTS))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

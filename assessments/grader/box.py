@@ -3,13 +3,15 @@
 The box has no network, sees the Python installation and `course_lib` read-only, and of all
 submissions only the one that it is for. What it may write lies in memory and goes with it. Neither
 solutions nor hidden tests nor the gradebook exist in there. Whoever grades as root gives each box a
-user of its own; otherwise the box's user is the grader's outside and nobody within.
+user of its own, as the kernel counts processes by user; otherwise the box's user is the grader's
+outside and nobody within.
 
 Memory, processes and files are limited from within (prlimit) and watched from outside (`Guard`),
 as a limit for each process says nothing about many of them.
 """
 
 import contextlib
+import fcntl
 import functools
 import os
 import shutil
@@ -29,8 +31,10 @@ MIB = 2**20
 HOME, CHANNEL = "/learner", "/channel"
 """In the box."""
 NOBODY = 65534
-FIRST_UID = 61_000
-"""Where the grader is root: of the first box. Not in use by Debian, and below the nobody's."""
+UIDS = range(61_000, 61_184)
+"""Of the boxes, where the grader is root: Debian gives them to nobody."""
+USERS = Path("/run/workshop-boxes")
+"""A file for each of them, locked while a box has it: by any grader of this machine."""
 POLL_S = 0.2
 
 
@@ -56,8 +60,43 @@ class Limits:
     """Of what a cell puts out."""
 
 
+class BoxUser:
+    """The user that a box runs as, for as long as this is not closed.
+
+    Raises:
+        BoxError: as many boxes as there are users run on this machine.
+    """
+
+    def __init__(self) -> None:
+        self.uid, self._lock = NOBODY, -1
+        if os.geteuid() != 0:
+            return
+        USERS.mkdir(mode=0o700, exist_ok=True)
+        for self.uid in UIDS:
+            self._lock = os.open(USERS / str(self.uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            os.close(self._lock)
+        raise BoxError(
+            f"{len(UIDS)} sandboxes run on this machine, and there are no users for more: grade "
+            "when others have ended"
+        )
+
+    def own(self, path: Path) -> None:
+        """Give a file to this user, if it is another than the grader's."""
+        if self._lock >= 0:
+            os.chown(path, self.uid, self.uid)
+
+    def close(self) -> None:
+        """Let another box have it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
 def box_argv(
-    inner: Sequence[str], *, submission: Path, channel: Path, limits: Limits, slot: int = 0
+    inner: Sequence[str], *, submission: Path, channel: Path, limits: Limits, uid: int
 ) -> list[str]:
     """Return the command that runs `inner` in a box.
 
@@ -65,10 +104,9 @@ def box_argv(
         inner: a command of the Python installation.
         submission: what was handed in: read-only in the box, copied to where the notebook runs.
         channel: the one folder that both sides can write: sockets.
-        slot: a number that no other box has at this time.
+        uid: of the box's user.
     """
     is_root = os.geteuid() == 0
-    uid = FIRST_UID + slot if is_root else NOBODY
     words = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]
     words += ["--hostname", "grading"]
@@ -162,12 +200,13 @@ def require_box() -> None:
         )
     from tempfile import TemporaryDirectory
 
-    with TemporaryDirectory(prefix="box-") as folder:
+    with TemporaryDirectory(prefix="box-") as folder, contextlib.closing(BoxUser()) as user:
         argv = box_argv(
             [sys.executable, "-c", "import course_lib"],
             submission=Path(folder),
             channel=Path(folder),
             limits=Limits(),
+            uid=user.uid,
         )
         try:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=60)

@@ -50,14 +50,14 @@ class LocalWorkers:
         with self._log.open("wb") as log:
             self._processes = [
                 subprocess.Popen(
-                    [*argv, str(slot)],
+                    argv,
                     cwd=ROOT,
                     env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                 )
-                for slot in range(number)
+                for _ in range(number)
             ]
 
     def are_there(self) -> bool:

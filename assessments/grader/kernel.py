@@ -24,7 +24,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 from nbformat import NotebookNode
 
-from assessments.grader.box import CHANNEL, FIRST_UID, MIB, BoxError, Guard, Limits, box_argv
+from assessments.grader.box import CHANNEL, MIB, BoxError, BoxUser, Guard, Limits, box_argv
 from course_lib.grade import border
 
 START_S = 60.0
@@ -50,23 +50,23 @@ class BoxedKernel:
     Args:
         submission: the folder that was handed in.
         limits: what it may use.
-        slot: a number that no other box has at this time.
     """
 
-    def __init__(self, submission: Path, limits: Limits, slot: int = 0) -> None:
+    def __init__(self, submission: Path, limits: Limits) -> None:
         self.limits = limits
+        self._user = BoxUser()
         self._folder = Path(tempfile.mkdtemp(prefix="box-"))
         try:
-            self._start(submission, slot)
+            self._start(submission)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, submission: Path, slot: int) -> None:
+    def _start(self, submission: Path) -> None:
         channel = self._folder / "channel"
         channel.mkdir(mode=0o700)
+        self._user.own(channel)
         if os.geteuid() == 0:
-            os.chown(channel, FIRST_UID + slot, FIRST_UID + slot)
             self._folder.chmod(0o711)
         # The kernel binds its sockets there; nothing else of the grader's is in its reach.
         _, info = write_connection_file(
@@ -74,14 +74,17 @@ class BoxedKernel:
         )
         inside = channel / "connection.json"
         inside.write_text(json.dumps(info | {"ip": f"{CHANNEL}/s"}))
-        if os.geteuid() == 0:
-            os.chown(inside, FIRST_UID + slot, FIRST_UID + slot)
+        self._user.own(inside)
         inner = [sys.executable, "-P", "-m", "ipykernel_launcher", "-f", f"{CHANNEL}/{inside.name}"]
         inner += ["--HistoryManager.enabled=False", "--log-level=CRITICAL"]
         # Modules that were handed in can be imported, but only by the notebook.
         inner += ["--InteractiveShellApp.exec_lines=import sys; sys.path.insert(0, '')"]
         argv = box_argv(
-            inner, submission=submission, channel=channel, limits=self.limits, slot=slot
+            inner,
+            submission=submission,
+            channel=channel,
+            limits=self.limits,
+            uid=self._user.uid,
         )
         with (self._folder / "said").open("wb") as said:
             self._process = subprocess.Popen(
@@ -197,6 +200,7 @@ class BoxedKernel:
         if hasattr(self, "_process"):
             self._process.kill()
             self._process.wait()
+        self._user.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

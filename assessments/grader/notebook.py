@@ -36,7 +36,6 @@ def grade_notebook(
     learner: str,
     given_out_s: float = 0.0,
     limits: Limits | None = None,
-    slot: int = 0,
 ) -> Report:
     """Run a notebook and put into each cell what it puts out; nbgrader reads the marks from that.
 
@@ -46,10 +45,9 @@ def grade_notebook(
         learner: name on the cluster.
         given_out_s: since when the learner's jobs count, seconds since 1970.
         limits: what it may use.
-        slot: a number that no other grading of this user has at this time.
     """
     folder = submission.resolve()  # tests cells are run with it as the current folder
-    return _Run(notebook, folder, learner, given_out_s, limits or Limits(), slot).all()
+    return _Run(notebook, folder, learner, given_out_s, limits or Limits()).all()
 
 
 class _Run:
@@ -62,10 +60,9 @@ class _Run:
         learner: str,
         given_out_s: float,
         limits: Limits,
-        slot: int,
     ) -> None:
         self._cells = notebook.cells
-        self._submission, self._limits, self._slot = submission, limits, slot
+        self._submission, self._limits = submission, limits
         self._judge = Judge(self._ask, submission, learner, given_out_s)
         self._kernel: BoxedKernel | None = None
         self._kernels = 0
@@ -129,7 +126,7 @@ class _Run:
             if time.monotonic() > self._end_s:
                 raise _GaveUp(f"the notebook ran for more than {self._limits.notebook_s:.0f} s")
             self._kernels += 1
-            self._kernel = BoxedKernel(self._submission, self._limits, self._slot)
+            self._kernel = BoxedKernel(self._submission, self._limits)
             for index, cell in enumerate(self._cells[: self._index]):
                 if cell.cell_type == "code" and index not in self._deadly:
                     ours = is_tests(cell) or is_demo(cell)

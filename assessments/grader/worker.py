@@ -52,19 +52,14 @@ def post(work: Path, tasks: list[Task]) -> None:
         write_json(work / "tasks" / f"{task.student}.json", asdict(task))
 
 
-def run_worker(work: Path, slot: int) -> None:
-    """Grade what is there to be graded.
-
-    Args:
-        work: the folder shared by all workers.
-        slot: this worker's number among them.
-    """
+def run_worker(work: Path) -> None:
+    """Grade what is there to be graded, in the folder shared by all workers."""
     imported: set[str] = set()
-    while (path := _claim(work, slot)) is not None:
+    while (path := _claim(work)) is not None:
         task = Task(**json.loads(path.read_text()))
         try:
             _import_for(task, imported)
-            failed = _grade_in_a_fork(work, task, slot)
+            failed = _grade_in_a_fork(work, task)
         except Exception as error:
             failed = f"{type(error).__name__}: {error}"
         if failed:
@@ -72,9 +67,9 @@ def run_worker(work: Path, slot: int) -> None:
         path.unlink()
 
 
-def _claim(work: Path, slot: int) -> Path | None:
+def _claim(work: Path) -> Path | None:
     for path in sorted((work / "tasks").glob("*.json")):
-        taken = work / "claimed" / f"{path.stem}.{slot}.json"
+        taken = work / "claimed" / path.name
         with contextlib.suppress(FileNotFoundError):  # another worker was faster
             os.rename(path, taken)
             return taken
@@ -91,14 +86,14 @@ def _import_for(task: Task, imported: set[str]) -> None:
                 imported.add(line)
 
 
-def _grade_in_a_fork(work: Path, task: Task, slot: int) -> str:
+def _grade_in_a_fork(work: Path, task: Task) -> str:
     """Return why it could not be graded, or ""."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             os.setsid()
-            _grade(work, task, slot)
+            _grade(work, task)
             code = 0
         except BaseException as error:
             _write_done(work, task, failed="".join(traceback.format_exception_only(error)).strip())
@@ -120,7 +115,7 @@ def _grade_in_a_fork(work: Path, task: Task, slot: int) -> str:
     return f"the process that graded it was not done after {task.notebook_s + OVERTIME_S:.0f} s"
 
 
-def _grade(work: Path, task: Task, slot: int) -> None:
+def _grade(work: Path, task: Task) -> None:
     notebook = nbformat.read(task.notebook, as_version=4)
     report = grade_notebook(
         notebook,
@@ -128,7 +123,6 @@ def _grade(work: Path, task: Task, slot: int) -> None:
         learner=task.student,
         given_out_s=task.given_out_s,
         limits=Limits(notebook_s=task.notebook_s),
-        slot=slot,
     )
     write_text(work / "done" / f"{task.student}.ipynb", nbformat.writes(notebook))
     _write_done(work, task, report=report)
@@ -140,8 +134,6 @@ def _write_done(work: Path, task: Task, *, report: Report | None = None, failed:
 
 
 def main() -> int:
-    """Run a worker: WORK [SLOT]; as one of an array of jobs, its number is the slot."""
-    work = Path(sys.argv[1])
-    slot = sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0")
-    run_worker(work, int(slot))
+    """Run a worker: WORK."""
+    run_worker(Path(sys.argv[1]))
     return 0

@@ -4,6 +4,7 @@ What a hostile answer is, what it may get and what it must be told stands at the
 assessments/answers/hostile. It is put where the made-up lab's first answer goes.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -22,7 +23,7 @@ from nbformat import NotebookNode
 from assessments import DEMO, SETTINGS, fingerprint
 from assessments.course import note_given_out
 from assessments.grader import Graded, grade_all
-from assessments.grader.box import MIB, Limits, box_argv, require_box
+from assessments.grader.box import MIB, NOBODY, BoxUser, Limits, box_argv, require_box
 from assessments.grader.notebook import Report, grade_notebook
 from labs import build
 from tests.labs.execution import said, scores
@@ -30,7 +31,7 @@ from tests.labs.made_up import LAB
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = sorted((ROOT / "assessments" / "answers" / "hostile").glob("*.py"))
-LIMITS = Limits(cell_s=3, notebook_s=90, memory_bytes=700 * MIB, processes=48, disk_bytes=64 * MIB)
+LIMITS = Limits(cell_s=20, notebook_s=90, memory_bytes=700 * MIB, processes=48, disk_bytes=64 * MIB)
 TITLE = "hostile submissions: expected and got"
 FULL = {"mean_of_parts_test": 2.0, "weights_test": 1.5}
 
@@ -64,10 +65,17 @@ def answered(answer: str) -> NotebookNode:
     return notebook
 
 
-def graded(notebook: NotebookNode, submission: Path) -> tuple[dict[str, float], Report]:
-    report = grade_notebook(notebook, submission, learner="anna", limits=LIMITS)
+def graded(
+    notebook: NotebookNode, submission: Path, limits: Limits = LIMITS
+) -> tuple[dict[str, float], Report]:
+    report = grade_notebook(notebook, submission, learner="anna", limits=limits)
     marks = {name: mark for name, (mark, _) in scores(notebook).items() if mark is not None}
     return marks, report
+
+
+def limits_for(answer: str) -> Limits:
+    """Return less patience for an answer that says so."""
+    return dataclasses.replace(LIMITS, cell_s=3) if "# ends: never\n" in answer else LIMITS
 
 
 def shown(notebook: NotebookNode) -> str:
@@ -102,7 +110,7 @@ def test_hostile(path: Path, submission: Path, row) -> None:
     look = re.findall(r"^# to look at: (.*)$", text, re.MULTILINE)
     notebook = answered(text)
     began_s = time.monotonic()
-    marks, report = graded(notebook, submission)
+    marks, report = graded(notebook, submission, limits_for(text))
     seconds = time.monotonic() - began_s
     told = shown(notebook)
     missing = [words for words in promised if words not in told]
@@ -138,8 +146,23 @@ def test_what_is_left_after_grading(submission, tmp_path, monkeypatch):
 
 def test_a_kit_below_tmp_is_not_hidden_by_the_box_s_own_tmp(tmp_path, monkeypatch):
     monkeypatch.setattr("assessments.grader.box._python_places", lambda: ("/usr", "/tmp/kit"))
-    words = box_argv(["true"], submission=tmp_path, channel=tmp_path, limits=LIMITS)
+    words = box_argv(["true"], submission=tmp_path, channel=tmp_path, limits=LIMITS, uid=NOBODY)
     assert words.index("/tmp") < words.index("/tmp/kit")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives boxes users of their own")
+def test_graders_of_one_machine_give_their_boxes_different_users():
+    taken = "import time; from assessments.grader.box import BoxUser; user = BoxUser()"
+    hold = f"{taken}; print(user.uid, flush=True); time.sleep(60)"
+    with contextlib.closing(BoxUser()) as ours:
+        other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, cwd=ROOT)
+        assert other.stdout is not None
+        theirs = int(other.stdout.readline())
+        assert theirs != ours.uid
+        other.kill()
+        other.wait()
+        with contextlib.closing(BoxUser()) as third:  # what a dead grader had is free again
+            assert third.uid <= theirs
 
 
 def test_a_file_of_the_learner_s_is_no_module_of_the_judge_s(submission):
@@ -259,8 +282,9 @@ def grade_as_somebody(place: Path) -> None:
         "from pathlib import Path\n"
         "from tests.labs import test_grader as t\n"
         "for name in sys.argv[1:]:\n"
-        "    notebook = t.answered((t.HOSTILE[0].parent / f'{name}.py').read_text())\n"
-        "    marks, _ = t.graded(notebook, Path('here'))\n"
+        "    text = (t.HOSTILE[0].parent / f'{name}.py').read_text()\n"
+        "    notebook = t.answered(text)\n"
+        "    marks, _ = t.graded(notebook, Path('here'), t.limits_for(text))\n"
         "    print(name, marks, t.shown(notebook))\n"
     )
     place.chmod(0o755)

@@ -71,7 +71,7 @@ def mended(run: RunConfig, name: str) -> RunConfig:
     return dataclasses.replace(run, layout=layout, train=train)
 
 
-def ladder(order: tuple[str, ...] = ORDER, *, steps: int = 9) -> dict[str, RunConfig]:
+def ladder(order: tuple[str, ...] = ORDER, *, steps: int = 8) -> dict[str, RunConfig]:
     """Return the slow run, and after it one run for each mend, which has those before it, too.
 
     They are short and nothing of them is recorded.
@@ -86,7 +86,7 @@ def ladder(order: tuple[str, ...] = ORDER, *, steps: int = 9) -> dict[str, RunCo
     return rungs
 
 
-def trade(*, steps: int = 10) -> dict[str, RunConfig]:
+def trade(*, steps: int = 8) -> dict[str, RunConfig]:
     """Return the mended run three times: with recompute none, selective and full.
 
     All sequences of a rank are one micro-batch, so that there are activations to speak of. The

@@ -27,6 +27,8 @@ Ask = Callable[[int], Sequence[JobRecord]]
 
 WAITED_S = 2.0
 """SLURM itself takes up to about a second to start a job, and its times are whole seconds."""
+SECOND_LOOK_S = 60.0
+"""SLURM looks at every waiting job again within this time (its default `sched_interval`)."""
 SAVE_STEP = "save"
 """The srun that the script's function starts: accounting remembers its name."""
 TASKS = 4
@@ -117,15 +119,18 @@ def judge_wait(witness: Witness, job: int, reason: str) -> str:
             f"{_clean(word)!r} is no reason of SLURM's: write its word as it stands in "
             f'slurm("squeue -h -j {job} -o %r")'
         )
-    # Of Resources and Priority accounting keeps nothing, of all others the last.
-    kept_none = word in ("Resources", "Priority")
+    # Of Resources and Priority accounting keeps nothing, of all others the last: SLURM notes it
+    # when it looks at the job again, be it to start it. One cancelled before that has no note.
+    kept_none = word in ("Resources", "Priority") or (
+        record.start_s is None and (waited_s or 0.0) < SECOND_LOOK_S
+    )
     if record.reason and word != record.reason:
         raise CheckFailed(
             f"you wrote {word}, but accounting has kept another reason for job {job}, "
             f'slurm("sacct -X -j {job} -o Reason%40"): read squeue while the job waits, and hand '
             "in what it says"
         )
-    if not record.reason and not kept_none and waited_s is not None:
+    if not record.reason and not kept_none:
         raise CheckFailed(
             f"you wrote {word}, but accounting has kept no such reason for job {job}: it keeps all "
             "but Resources and Priority. Read squeue while the job waits"
