@@ -45,15 +45,6 @@ from course_lib.parallel.pipeline import (
     split_backward,
 )
 from course_lib.parallel.recompute import apply_recompute
-from course_lib.parallel.schedule import (
-    Op,
-    Schedule,
-    Transfer,
-    build_schedule,
-    check_schedule,
-    has_split_backward,
-    posts,
-)
 from course_lib.parallel.slices import Slice
 from course_lib.parallel.tensor import (
     SHARD_TABLE,
@@ -63,6 +54,15 @@ from course_lib.parallel.tensor import (
 )
 from course_lib.parallel.zero import Sharded
 from course_lib.profile.regions import named
+from course_lib.schedule import (
+    Op,
+    Schedule,
+    Transfer,
+    build_schedule,
+    check_schedule,
+    has_split_backward,
+    posts,
+)
 
 BuildSchedule = Callable[[int, int, int], Schedule]
 """(pipeline ranks p, micro-batches m, chunks per rank v) -> schedule."""

@@ -26,9 +26,9 @@ from course_lib.model.gpt import GPT, Linear
 from course_lib.model.product import weight_gradient
 from course_lib.parallel import comm
 from course_lib.parallel.mesh import Axis
-from course_lib.parallel.schedule import Op, Schedule, Transfer
 from course_lib.parallel.tensor import ColumnParallelLinear, linear_by_hand
 from course_lib.profile.regions import region
+from course_lib.schedule import Op, Schedule, Transfer
 
 _REGION = {"F": "forward", "B": "backward", "W": "weights"}
 

@@ -11,7 +11,7 @@ from course_lib.parallel import comm
 from course_lib.parallel.data import sum_gradients
 from course_lib.parallel.launch import RanksFailed
 from course_lib.parallel.mesh import Mesh
-from course_lib.parallel.schedule import Op, Schedule
+from course_lib.schedule import Op, Schedule
 from tests.parity.layouts import CASES, Case, case
 
 TITLE = "every layout against one process: largest relative error"

@@ -11,7 +11,6 @@ import torch
 from course_lib.config import BOTTLENECKS, DataConfig, Layout, ProfileConfig, RunConfig
 from course_lib.model.gpt import Block
 from course_lib.parallel.launch import run_ranks
-from course_lib.parallel.schedule import build_schedule, simulate
 from course_lib.presets import tiny
 from course_lib.profile.across import profile_run
 from course_lib.profile.advisor import advise
@@ -19,6 +18,7 @@ from course_lib.profile.memory_profile import read_memory
 from course_lib.profile.summary import summarize
 from course_lib.profile.trace import Recorder, trace_path
 from course_lib.runlog import create_run_dir, read_metrics
+from course_lib.schedule import build_schedule, simulate
 from course_lib.train.loop import train_on
 from course_lib.train.sample import load_model
 

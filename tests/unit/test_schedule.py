@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from course_lib.parallel.schedule import (
+from course_lib.schedule import (
     Op,
     Schedule,
     Timeline,
