@@ -13,6 +13,9 @@
 # Under each exercise stands a check. It asks SLURM's accounting about your job. (Only that of
 # exercise 1 comes last, in section 10: its job needs more than a minute.) Stuck? From section 3 on,
 # `hint("over_time", 1)` gives a nudge; levels 2 and 3 say more, once you have tried.
+#
+# `NameError` after a restart of the kernel? Run the cells again from the top; they send their jobs
+# once more.
 
 # %% [markdown]
 # ## 1. Why a scheduler
@@ -276,10 +279,10 @@ Image(png_bytes(jobs_figure([*ask_records(array), *ask_records(after)])))
 # `command &`, and `wait` waits for it. `wait` can be interrupted. Without it the script would reach
 # its end, and the job with it.
 #
-# **Exercise 5.** Fill the two gaps (all lines of each): first the option; then three lines: the
-# trap, which calls `save`, the work (`sleep 600`) in the background, and `wait`. `save` starts a
-# step of that name, so accounting will know that it ran. The job takes 25 to 80 seconds; `look_at`
-# says before that what is missing in the text.
+# **Exercise 5.** Fill the two gaps; both lines of each go. In the first: one `#SBATCH` line with
+# the option. In the second, three lines: the trap, which calls `save`, the work (`sleep 600`) in
+# the background, and `wait`. `save` starts a step of that name, so accounting will know that it
+# ran. The job takes 25 to 80 seconds; `look_at` says before that what is missing in the text.
 
 # %% answer="stopped_in_time"
 from course_lib.grade.slurm_basics import look_at
@@ -431,7 +434,7 @@ check_job_script()
 
 # %% [markdown]
 # **Exercise 8.** Send it, `hello = submit(hello_script)`, hand in its number,
-# `hand_in("two_nodes", job=hello)`, wait for it, and show what it printed:
+# `hand_in("two_nodes", job=hello)`, wait for its end, `wait_for(hello)`, and show what it printed:
 # `print(Path(f"hello-{hello}.out").read_text())`. Four ranks, four numbers, two nodes?
 
 # %% answer="two_nodes"
@@ -505,5 +508,5 @@ check_over_time()
 # In a class, hand this notebook in: `workshop submit-lab 01` in a terminal, or JupyterLab's menu
 # Nbgrader > Assignment List.
 #
-# Next comes lab 03, Data parallel: what four ranks on two nodes have to say to each other so that
-# they train one model.
+# Next comes lab 02, GPT pretraining: a model to train, and what its training costs, told
+# beforehand. Lab 03 then has several ranks train one model.

@@ -125,6 +125,13 @@ wait
         ("B:", "", "goes to the steps"),
         ("@10", "@60", "60 s before the end of a job of 60 s"),
         ("trap save USR1\n", "", "no `trap save USR1` in the script: nobody hears"),
+        (
+            "trap save USR1\nsleep 600 &\nwait",
+            "sleep 600 &\nwait\ntrap save USR1",
+            "is the last line",
+        ),
+        ("trap save USR1", "trap save() USR1", "the function's name alone, without ()"),
+        (" &\nwait", "\nwait", "in two lines: work & wait"),
         ("\nwait", "", "it does not wait for it. Add a last line: wait"),
         (" &\nwait", "", "in two lines: work & wait"),
         ("sleep 600 &\nwait", "while sleep 1; do :; done", PASSED),

@@ -48,6 +48,11 @@ NOT_WAITED_FOR = (
     "the script reaches its end while the work is still in the background: it does not wait for "
     "it. Add a last line:\n    wait"
 )
+_TRAP = re.compile(r"\btrap\s+(\S+|'[^']*'|\"[^\"]*\")\s+(?:SIG)?USR1\b")
+TRAP_TOO_LATE = (
+    "bash reads one line after the other, and until it has come to `trap` the signal ends the "
+    "script. Put trap save USR1 above the work"
+)
 SEND_AGAIN = "send another one and hand in its number"
 
 
@@ -202,6 +207,12 @@ def judge_array_and_after(witness: Witness, array: int, after: int) -> str:
             + (f"--array={only} is the single task number {only}, and " if only is not None else "")
             + f"--array=0-{TASKS - 1} counts from 0 to {TASKS - 1}, both included"
         )
+    missing = set(range(TASKS)) - {task.task_id for task in tasks}
+    if missing:
+        raise CheckFailed(
+            f"array {array} has {_counted(len(tasks), 'task')}, but no task number "
+            f"{min(missing)}: the tasks 0 to {TASKS - 1} are asked for, --array=0-{TASKS - 1}"
+        )
     bad = [task for task in tasks if task.state != "COMPLETED"]
     if bad:
         raise CheckFailed(
@@ -293,8 +304,12 @@ def look_at_signal_script(script: str) -> None:
     )
     _require_trap(body)
     # With a loop bash may well be free between two commands.
-    if not re.search(r"\b(?:wait|while|until|for)\b", body):
-        raise CheckFailed(NOT_WAITED_FOR if _BACKGROUND.search(body) else IN_FOREGROUND)
+    if re.search(r"\b(?:while|until|for)\b", body):
+        return
+    if not _BACKGROUND.search(body):
+        raise CheckFailed(IN_FOREGROUND)
+    if not re.search(r"\bwait\b", body):
+        raise CheckFailed(NOT_WAITED_FOR)
 
 
 def _read_script(script: str) -> Script:
@@ -315,7 +330,7 @@ def judge_signal(witness: Witness, job: int, script: str) -> str:
     _require_signal(_signal_asked(record, read), read, record.time_limit_s)
     _require_trap(body, record.exit_code)
     if record.state == "TIMEOUT":
-        if not re.search(r"\bwait\b", body):
+        if not saved and not (re.search(r"\bwait\b", body) and _BACKGROUND.search(body)):
             raise CheckFailed(f"job {job} ran into its time limit: {IN_FOREGROUND}")
         raise CheckFailed(
             f"job {job} ran into its time limit"
@@ -328,6 +343,8 @@ def judge_signal(witness: Witness, job: int, script: str) -> str:
                 f"job {job} saved, but ended as {record.state} with exit code {record.exit_code}: "
                 "end the function with `exit 0`, or SLURM takes the job for failed"
             )
+        if record.exit_code.endswith(":10"):
+            raise CheckFailed(f"the signal ended job {job} (exit code 0:10): {TRAP_TOO_LATE}")
         raise CheckFailed(_another_end(record, "", wanted="complete"))
     if not saved:
         witness.require_steps(record)
@@ -349,7 +366,15 @@ def _signal_asked(record: JobRecord, read: Script) -> str:
 
 
 def _require_trap(body: str, exit_code: str = "") -> None:
-    if re.search(r"\btrap\s+(\S+|'[^']*'|\"[^\"]*\")\s+(?:SIG)?USR1\b", body):
+    trap = _TRAP.search(body)
+    if trap is not None:
+        if trap[1].endswith("()"):
+            raise CheckFailed(
+                f"`trap {_clean(trap[1])} USR1`: bash wants the function's name alone, without (). "
+                "Write trap save USR1"
+            )
+        if not re.search(r"^\s*[^\s#]", body[trap.end() :], re.MULTILINE):
+            raise CheckFailed(f"`trap` is the last line: {TRAP_TOO_LATE}")
         return
     raise CheckFailed(
         "no `trap save USR1` in the script"

@@ -1,4 +1,4 @@
-# promised: `save` was not called before it. Is `trap` above the work?
+# promised: `trap` is the last line: bash reads one line after the other
 
 from tests.labs.records import job
 
@@ -14,4 +14,4 @@ wait
 trap save USR1
 """
 answer = {"job": 17, "script": script}
-records = [job(17, state="TIMEOUT", elapsed_s=81)]
+records = [job(17, state="FAILED", exit_code="0:10", elapsed_s=45)]

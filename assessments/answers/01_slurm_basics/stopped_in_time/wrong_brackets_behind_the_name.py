@@ -1,0 +1,17 @@
+# promised: `trap save() USR1`: bash wants the function's name alone, without ()
+
+from tests.labs.records import job
+
+script = """#!/bin/bash
+#SBATCH --time=1
+#SBATCH --signal=B:USR1@10
+save() {
+    srun --ntasks=1 --job-name=save echo "saved after $SECONDS s"
+    exit 0
+}
+trap save() USR1
+sleep 600 &
+wait
+"""
+answer = {"job": 17, "script": script}
+records = [job(17, state="FAILED", exit_code="2:0", elapsed_s=0)]
