@@ -113,7 +113,7 @@ def live_run(job: Job, *, limit_s: float = LIVE_LIMIT_S, poll_s: float = 1.0) ->
         SlurmError: SLURM has stopped answering.
     """
     line = ipywidgets.HTML()
-    bar = ipywidgets.IntProgress(layout=ipywidgets.Layout(width="100%"))
+    bar = ipywidgets.IntProgress(layout=ipywidgets.Layout(width="auto"))
     numbers = ipywidgets.HTML()
     box = ipywidgets.VBox([line, bar, numbers])
     top = display(box, display_id=True)
@@ -159,7 +159,7 @@ def live_series(
         SlurmError: SLURM has stopped answering.
     """
     names = list(series.run_dirs)
-    bar = ipywidgets.IntProgress(max=len(names), layout=ipywidgets.Layout(width="100%"))
+    bar = ipywidgets.IntProgress(max=len(names), layout=ipywidgets.Layout(width="auto"))
     line = ipywidgets.HTML()
     box = ipywidgets.VBox([line, bar])
     top = display(box, display_id=True)

@@ -127,7 +127,9 @@ class Lab:
                 )
                 return
             asked.setdefault(str(level), now())
-        print(in_lines(f"Hint {level} of {LEVELS}: {self._by_name[name].hints[level - 1]}"))
+        text = self._by_name[name].hints[level - 1]
+        gap = "\n" if text.startswith(" ") else " "  # code begins on a line of its own
+        print(in_lines(f"Hint {level} of {LEVELS}:{gap}{text}"))
         if level < LEVELS:
             print(f'More: hint("{name}", {level + 1})')
 

@@ -30,13 +30,15 @@ def predict(name: str, value: float, *, class_dir: str | Path | None = None) -> 
 
     Args:
         name: of the quantity, as the lab gives it.
-        value: a number.
+        value: a number above 0.
         class_dir: a folder that the class shares; left out, $WORKSHOP_CLASS_DIR, or none.
 
     Raises:
-        CheckFailed: no number, or the result has been seen and the value is another one.
+        CheckFailed: no number above 0, or the result has been seen and the value is another one.
     """
     number = _number(value, f'predict("{name}", 1.8)')
+    if number <= 0:
+        raise CheckFailed(f"{name} is above 0, and you wrote {number:g}: what do you expect?")
     with changed_progress() as record:
         before = record["predictions"].get(name)
         if before is not None and "locked_at" in before:
@@ -53,6 +55,8 @@ def predict(name: str, value: float, *, class_dir: str | Path | None = None) -> 
         record["predictions"][name] = entry
     changed = "" if before is None else f" (before: {before['value']:g})"
     print(f"Written down: {name} = {number:g}{changed}")
+    if name.endswith("_percent") and number <= 1:
+        print(f"{number:g} percent is meant? If you mean {100 * number:g} percent, write that.")
     _share(name, entry, class_dir)
 
 

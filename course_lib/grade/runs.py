@@ -31,13 +31,23 @@ SIZE_BYTES = 5_000_000
 LAG_S = 4.0
 
 
-def hand_in_run(name: str, run_dir: Path) -> None:
+def hand_in_run(name: str, run_dir: str | Path) -> None:
     """Copy what proves a run into the current folder; what was handed in before is replaced.
 
     Raises:
         CheckFailed: the run has not ended, or is none.
     """
+    if not isinstance(run_dir, str | Path):
+        raise CheckFailed(
+            f"a run is handed in by its folder, and this is a {type(run_dir).__name__}: write "
+            f'hand_in_run("{name}", run.run_dir), with your run\'s name for run'
+        )
     run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise CheckFailed(
+            f"there is no folder {run_dir}: write run.run_dir without quotes, with your run's name "
+            "for run, or in quotes the run folder that was printed when it began"
+        )
     texts = {file: _read(run_dir / file, _MISSING_THERE) for file in FILES}
     for file, text in texts.items():
         (FOLDER / name).mkdir(parents=True, exist_ok=True)

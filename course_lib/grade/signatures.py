@@ -124,7 +124,14 @@ def _some_wrong(
         )
     if len(names) < len(expected):
         own = all(_equal(after[r][name], before[r][name]) for r in bad for name in wrong[r])
-        why = " Each rank still has its own there: they were never sent." if own else ""
+        why = ""
+        if own:
+            why = " Each rank still has its own there: they were never sent."
+        elif names == list(expected)[1:]:
+            why = (
+                " Only the first is right: what does the first round of your loop leave changed "
+                "for the next? What is summed once for all belongs before the loop."
+            )
         return (
             f"{len(expected) - len(names)} of {len(expected)} gradients are right, but not "
             f"{names_words(names)}.{why}"

@@ -66,8 +66,10 @@ run_ranks(swap, 2)
 # alone. `axis.rank` and `axis.size` say who you are. Begin with the simplest way that works for
 # any number of ranks: hand on to the right what came from the left.
 
-
 # %%
+from course_lib.grade.data_parallel import hint
+
+# Stuck? hint("all_reduce", 1)
 
 
 # %% answer="all_reduce"
@@ -330,7 +332,7 @@ predict("speedup_2_nodes", 1.8)
 ### END SOLUTION
 
 # %% [markdown]
-# Now measure. From this cell on your prediction stays as it is.
+# Now measure: two jobs, a minute or two each. From this cell on your prediction stays as it is.
 
 # %% demo=true
 import dataclasses
@@ -351,9 +353,10 @@ two = live_run(start_run(run, nodes=2))
 compare_prediction("speedup_2_nodes", two.result["tokens_per_s"] / one.result["tokens_per_s"])
 
 # %% [markdown]
-# Why is it not 2? The nodes of the class cluster are rooms in one machine: with two cores or fewer
-# they share them. And there is the sum of the gradients: record it with `--profile.steps` and read
-# how much of a step is `comm` (lab 05).
+# Below 2? The nodes of the class cluster are rooms in one machine: with two cores or fewer they
+# share them. And there is the sum of the gradients: record it with `--profile.steps` and read how
+# much of a step is `comm` (lab 05). Above 2? Something else kept the machine busy during the first
+# run.
 #
 # The losses, though, have to agree, step by step: it is the same batch in other shares. To about
 # five digits, that is: in float32 a sum in another order has other last digits.
@@ -372,7 +375,8 @@ for step in range(10, 61, 10):
 # **Hand in** the run on two nodes. A job of the trainer leaves a *receipt*: who ran what where, the
 # first and the last loss. Grading takes seconds: it asks SLURM's accounting whether that is true,
 # and computes the first step again. `hand_in_run("two_nodes", folder)` copies it beside this
-# notebook. The runs above, `one` and `two`, know their folders: `one.run_dir`, `two.run_dir`.
+# notebook. The runs above, `one` and `two`, know their folders: `one.run_dir`, `two.run_dir`. Was
+# the kernel restarted since? Give the run folder that is printed above the curve, in quotes.
 
 # %% answer="two_nodes"
 from course_lib.grade.runs import hand_in_run

@@ -80,6 +80,12 @@ def test_hints_come_one_after_the_other(capsys) -> None:
         LAB.hint("double", 4)
 
 
+def test_a_hint_that_begins_with_code_begins_on_a_line_of_its_own(capsys) -> None:
+    code = "    for x in xs:\n        x *= 2"
+    Lab([Exercise(name="all", parameters=("xs",), hints=(code, "way", "answer"))]).hint("all")
+    assert capsys.readouterr().out.startswith(f"Hint 1 of 3:\n{code}\n")
+
+
 def test_who_has_solved_it_may_read_all_hints(capsys) -> None:
     LAB.check("double", lambda x: 2 * x, lambda: "")
     LAB.hint("double", 3)

@@ -1,12 +1,14 @@
-"""Numbers by name as an answer: what is taken, and what is refused with which words."""
+"""Numbers by name, or a run, as an answer: what is taken, and what is refused with which words."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from course_lib.grade.checks import CheckFailed
 from course_lib.grade.handed_in import MAX_NUMBERS, Answers
+from course_lib.grade.runs import hand_in_run
 
 ANSWERS = Answers(file="answers.json", wanted={"findings": {"found": dict}})
 
@@ -49,3 +51,10 @@ def test_a_file_written_by_hand_is_read_with_care(tmp_path) -> None:
     (tmp_path / "answers.json").write_text(json.dumps({"findings": {"loader": 1.0}}))
     with pytest.raises(CheckFailed, match=r'hand_in\("findings", found=\{"\.\.\.": 1.5\}\)'):
         ANSWERS.read("findings")
+
+
+def test_a_run_is_handed_in_by_its_folder(tmp_path) -> None:
+    with pytest.raises(CheckFailed, match="by its folder, and this is a SimpleNamespace"):
+        hand_in_run("two_nodes", SimpleNamespace(run_dir=tmp_path))  # type: ignore
+    with pytest.raises(CheckFailed, match="there is no folder two.run_dir: "):
+        hand_in_run("two_nodes", "two.run_dir")

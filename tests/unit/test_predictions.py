@@ -65,6 +65,19 @@ def test_no_prediction_no_result(look) -> None:
         look(NAME)
 
 
+@pytest.mark.parametrize("value", [0, -1])
+def test_what_is_predicted_is_above_0(value: float) -> None:
+    with pytest.raises(CheckFailed, match=f"is above 0, and you wrote {value}: what do you expect"):
+        predict(NAME, value)
+
+
+def test_a_share_where_percent_are_asked_for_is_asked_about(capsys) -> None:
+    predict("mfu_percent", 0.25)
+    assert "0.25 percent is meant? If you mean 25 percent, write that." in capsys.readouterr().out
+    predict("mfu_percent", 25)
+    assert "meant" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("value", ["1.8", None, float("nan"), True, ...])
 def test_only_numbers(value: object) -> None:
     with pytest.raises(CheckFailed, match="a number is wanted, as in predict"):

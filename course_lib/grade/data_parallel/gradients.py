@@ -96,7 +96,10 @@ def wrong_average(ranks: list[Changed], run: RunConfig, shares: Sequence[int]) -
     def of_whole_batch(factor: float) -> str:
         why = ""
         if is_factor(factor, n):
-            why = ": the mean is the sum divided by all tokens; divided by nothing?"
+            why = (
+                ": the mean is the sum divided by the tokens of all ranks. Divided by nothing, or "
+                "by this rank's own tokens?"
+            )
         elif is_factor(factor, 1 / n):
             why = ": divided by the number of ranks once too often?"
         elif is_factor(factor, sum(shares) * run.model.seq_len):

@@ -1,5 +1,5 @@
-# promised: every gradient is exactly 2x too large: the mean is the sum divided by all tokens;
-# divided by nothing?
+# promised: every gradient is exactly 2x too large: the mean is the sum divided by the tokens of all
+# ranks. Divided by nothing, or by this rank's own tokens?
 from course_lib.parallel import comm
 
 
