@@ -33,8 +33,9 @@ labs: dev         ## build the notebooks from their text, run each on a cluster,
 	@$(python) -m pytest tests/labs tests/browser
 	@$(python) labs/freshness.py
 
-bench: dev        ## cluster, trainer, profiler and advisor: ratios to limits, peers and promises
+bench: dev        ## cluster, trainer, profiler, advisor, planner: ratios to limits, peers and promises
 	@$(python) -m tests.benchmarks.cluster
 	@$(python) -m tests.benchmarks.trainer
 	@$(python) -m tests.benchmarks.profiling
 	@$(python) -m tests.benchmarks.advisor
+	@$(python) -m tests.benchmarks.scaling
