@@ -9,6 +9,7 @@ again from the top. A class that shares a folder (WORKSHOP_CLASS_DIR, or `class_
 everybody predicted: numbers in files with made-up names, so that nobody sees whose they are.
 """
 
+import difflib
 import json
 import math
 import os
@@ -129,8 +130,11 @@ def _verdict(predicted: float, measured: float) -> str:
 def _locked(record: dict[str, Any], name: str) -> dict[str, Any]:
     entry = record["predictions"].get(name)
     if entry is None:
+        like = difflib.get_close_matches(name, record["predictions"], n=1)
+        other = f' Written down is "{like[0]}".' if like else ""
         raise CheckFailed(
             f'predict first, a guess will do: predict("{name}", your number). Then run this cell.'
+            f"{other}"
         )
     entry.setdefault("locked_at", now())
     return entry

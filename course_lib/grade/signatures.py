@@ -85,7 +85,9 @@ def factor_words(factor: float) -> str:
         return "right"
     if factor <= 0:
         return f"{factor:.4g} times what is right"
-    return f"{factor:.4g}x too large" if factor > 1 else f"{1 / factor:.4g}x too small"
+    times = max(factor, 1 / factor)
+    words = f"{times:,.0f}" if 1e4 <= times < 1e10 else f"{times:.4g}"
+    return f"{words}x too {'large' if factor > 1 else 'small'}"
 
 
 def is_factor(factor: float, value: float) -> bool:

@@ -12,8 +12,11 @@
 # measure here.
 #
 # Under each exercise stands a check. It tries your function on several cases and answers in
-# seconds. Stuck? `hint("merge_pair", 1)` gives a nudge; levels 2 and 3 say more, once you have
-# tried.
+# seconds. Stuck? Each exercise has three hints: level 1 is a nudge; levels 2 and 3 say more, once
+# you have tried.
+#
+# `NameError`? Then a cell above has not run since the kernel started. Stay in your cell, and choose
+# Run > Run All Above Selected Cell.
 
 # %% [markdown]
 # ## 1. Text to tokens
@@ -188,7 +191,8 @@ predict("last_loss", 4.5)
 
 # %% [markdown]
 # Send it: two nodes, a rank on each. The cell returns at once, and the next two sections are for
-# while it runs. From here on your predictions stay as they are.
+# while it runs. From here on your predictions stay as they are. (Run the cell once: each time sends
+# a job, and two at a time share the cores.)
 
 # %% demo=true
 import dataclasses
@@ -332,7 +336,8 @@ print(f"so recomputation costs {again / once - 1:.0%} more")
 # %% [markdown]
 # ## 6. Your run
 #
-# It may have ended by now. Watch it, or look at what is left.
+# It may have ended by now. Watch it, or look at what is left. (The kernel was restarted, and `job`
+# is gone? Run All Above Selected Cell sends the run once more; your predictions stay.)
 
 # %% demo=true
 from course_lib.widgets import live_run
@@ -473,7 +478,7 @@ Image(png_bytes(days_figure(rows, ("on the GPUs named", "on 8 GPUs"))))
 #
 # The state, for each parameter:
 #
-# | part | type | numbers |
+# | part | type | numbers for each parameter |
 # |---|---|---|
 # | weights, which compute | `precision` | 1 |
 # | gradients | `grad_dtype` | 1 |

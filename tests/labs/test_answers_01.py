@@ -15,7 +15,7 @@ from course_lib.grade.checks import CheckFailed, NotGradable
 from course_lib.grade.whose import Whose
 from course_lib.slurm.client import SlurmError
 from course_lib.slurm.directives import GAP
-from tests.labs.answer_bank import PASSED, answers, kinds, load, try_answer
+from tests.labs.answer_bank import HANGS_S, PASSED, answers, kinds, load, try_answer
 from tests.labs.records import GIVEN_OUT_S, USER, job, step
 
 NAME = "01_slurm_basics"

@@ -65,6 +65,12 @@ def test_no_prediction_no_result(look) -> None:
         look(NAME)
 
 
+def test_a_misspelt_name_is_shown(capsys) -> None:
+    predict("step_time_ration", 2)
+    with pytest.raises(CheckFailed, match='Written down is "step_time_ration".'):
+        lock_prediction(NAME)
+
+
 @pytest.mark.parametrize("value", [0, -1])
 def test_what_is_predicted_is_above_0(value: float) -> None:
     with pytest.raises(CheckFailed, match=f"is above 0, and you wrote {value}: what do you expect"):

@@ -50,6 +50,7 @@ def test_right_numbers_are_right_whatever_their_type() -> None:
         (lambda a, b: 0, "returned 0. That is 12 too little"),
         (lambda a, b: -2 * a * b, "returned -12. That is -1 times what is right"),
         (lambda a, b: a + b, "returned 5. That is 2.4x too small"),
+        (lambda a, b: a * b * 86_400, "That is 43,200x too large"),
     ],
 )  # fmt: skip
 def test_slips_are_named(wrong, words: str) -> None:

@@ -56,6 +56,13 @@ def shape_config(num_layers: int, d_model: int, vocab_size: int, seq_len: int) -
 
 
 PARAMETER_SLIPS: list[Slip] = [
+    forgotten(
+        "are the biases of the four matrices missing?", lambda layers, d, vocab, seq: 9 * d * layers
+    ),
+    forgotten(
+        "are the layer norms missing? Each has a scale and a bias, and there is one at the end",
+        lambda layers, d, vocab, seq: (2 * layers + 1) * 2 * d,
+    ),
     added(
         "is the head counted, too? It is tied: the token table is the head",
         lambda layers, d, vocab, seq: vocab * d,
@@ -67,13 +74,6 @@ PARAMETER_SLIPS: list[Slip] = [
     forgotten(
         "is the token table missing, a row for each token?",
         lambda layers, d, vocab, seq: vocab * d,
-    ),
-    forgotten(
-        "are the biases of the four matrices missing?", lambda layers, d, vocab, seq: 9 * d * layers
-    ),
-    forgotten(
-        "are the layer norms missing? Each has a scale and a bias, and there is one at the end",
-        lambda layers, d, vocab, seq: (2 * layers + 1) * 2 * d,
     ),
     forgotten(
         "a layer norm has a scale and a bias: 2 d_model numbers",
@@ -128,6 +128,16 @@ PARAMETER_SLIPS: list[Slip] = [
     forgotten(
         "those are the blocks' matrices alone; tables, biases and norms are missing",
         lambda layers, d, vocab, seq: (13 * layers + vocab + seq + 2) * d,
+    ),
+    forgotten(
+        "those are the token table and the blocks' matrices; positions, biases and norms are "
+        "missing",
+        lambda layers, d, vocab, seq: (13 * layers + seq + 2) * d,
+    ),
+    forgotten(
+        "biases and norms are missing, the lines with one number in the list above. And the head "
+        "is counted, too, but it is tied: the token table is the head",
+        lambda layers, d, vocab, seq: (13 * layers + 2) * d - vocab * d,
     ),
     added("the head has no bias of its own", lambda layers, d, vocab, seq: vocab),
 ]
@@ -417,7 +427,8 @@ def _plain_parts(value: Any) -> dict[str, float]:
     if missing or odd or len(names) != len(PARTS):
         words = [f"{' and '.join(missing)} missing"] if missing else []
         words += [f"{odd[0]!r} is no part of it"] if odd else []
-        raise CheckFailed(f"of the four parts {', '.join(PARTS)}: {', '.join(words)}")
+        zero = ". A part that is not there has 0 bytes" if missing and not odd else ""
+        raise CheckFailed(f"of the four parts {', '.join(PARTS)}: {', '.join(words)}{zero}")
     return {
         name: plain_number(number, f'"{name}" is')
         for name, number in zip(names, value.values(), strict=True)

@@ -130,6 +130,11 @@ DECAYS: dict[str, Callable[[int, int, int, float, float], float]] = {
             floor + (peak - floor) * 0.5 * (1 + math.cos(180 * _done(step, steps, warmup)))
         )
     ),
+    "the pi of cos(pi * p) is missing: half a turn is math.pi": (
+        lambda step, steps, warmup, peak, floor: (
+            floor + (peak - floor) * 0.5 * (1 + math.cos(_done(step, steps, warmup)))
+        )
+    ),
     "nothing falls after the warm-up": lambda step, steps, warmup, peak, floor: peak,
 }
 """By what is wrong with it: the rate of a step from `warmup` on."""

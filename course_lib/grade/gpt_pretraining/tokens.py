@@ -3,6 +3,7 @@
 Every wrong way is a function of its own, so that a mistake is known by what it makes of all lists.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,6 +72,10 @@ def _second_kept(tokens: Sequence[int], pair: Pair, new: int) -> list[int]:
     return _from_left(tokens, pair, new, step=1)
 
 
+def _second_kept_last_lost(tokens: Sequence[int], pair: Pair, new: int) -> list[int]:
+    return [new if two == pair else two[0] for two in itertools.pairwise(tokens)]
+
+
 def _either_order(tokens: Sequence[int], pair: Pair, new: int) -> list[int]:
     merged, place = [], 0
     while place < len(tokens):
@@ -105,6 +110,10 @@ WRONG_WAYS: dict[Callable[[Sequence[int], Pair, int], list[int]], str] = {
     _not_at_all: "nothing is merged: the tokens come back as they were",
     _second_kept: (
         "the second token of a pair is looked at once more: after a merge go on two places further"
+    ),
+    _second_kept_last_lost: (
+        "the second token of a pair is looked at once more: after a merge go on two places "
+        "further. And the last token is lost where it is not part of a pair"
     ),
     _from_right: (
         "the pairs are taken from the right; go from left to right, so that of 7 7 7 the first "
@@ -157,11 +166,26 @@ def _plain_tokens(value: Any) -> list[int]:
 def merged_by(
     function: Callable, cases: Sequence[Case], *, limit_s: float | None
 ) -> list[list[int]]:
-    """Return what a learner's function makes of each list; it runs in a process of its own."""
-    [results] = on_ranks(merge_each, 1, function=function, limit_s=limit_s, cases=list(cases))
+    """Return what a learner's function makes of each list; it runs in a process of its own.
+
+    Raises:
+        CheckFailed: it raised, or returned no list of tokens; an IndexError is explained.
+    """
+    try:
+        [results] = on_ranks(merge_each, 1, function=function, limit_s=limit_s, cases=list(cases))
+    except CheckFailed as failure:
+        if "IndexError" in str(failure):
+            raise CheckFailed(f"{failure}\n{_PAST_THE_END}") from None
+        raise
     if type(results) is not list or len(results) != len(cases):
         raise CheckFailed("what came back are no lists of tokens")
     return [_plain_tokens(result) for result in results]
+
+
+_PAST_THE_END = (
+    "The last token has no right neighbour, and a list may have one token, or none: look whether "
+    "there is a next one before you read it."
+)
 
 
 def wrong_merges(results: Sequence[list[int]], cases: Sequence[Case]) -> str | None:
