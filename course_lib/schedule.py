@@ -8,11 +8,12 @@ of stage s - 1, B of stage s needs its own F and B of stage s + 1, W needs its o
     bubble = (p - 1) / (v m)        interleaved, p divides m (arXiv:2104.04473, section 2.2)
     idle   = (p - 1)(F + B - W)     zb_h1, p <= m, W <= F, W <= B (arXiv:2401.10241, section 2)
 
-Left out on purpose: the time of communication, stages of unequal cost, schedules beyond zb_h1.
+Left out on purpose: the time of communication (plan/bubble.py adds it), schedules beyond zb_h1.
 """
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -158,10 +159,13 @@ def check_schedule(schedule: Schedule, p: int, m: int, v: int = 1) -> None:
     simulate(schedule)
 
 
-def simulate(schedule: Schedule, costs: dict[str, float] | None = None) -> Timeline:
+def simulate(
+    schedule: Schedule, costs: dict[str, float] | Callable[[int, Op], float] | None = None
+) -> Timeline:
     """Run the schedule on a clock: an op starts once its rank is free and its needs are done.
 
     `costs` gives the time of each kind of op; if left out F 1, B 2, or F 1, B 1, W 1 where split.
+    A function of rank and op gives stages times of their own; the bubble is then over the mean.
 
     Raises:
         ValueError: no ops, a cost that is missing or not above 0, or ranks that wait for each
@@ -170,10 +174,7 @@ def simulate(schedule: Schedule, costs: dict[str, float] | None = None) -> Timel
     kinds = {op.kind for ops in schedule for op in ops}
     if not kinds:
         raise ValueError("the schedule has no ops: give each rank its list")
-    costs = costs or {"F": 1, "B": 1 if "W" in kinds else 2, "W": 1}
-    unpriced = sorted(kind for kind in kinds if costs.get(kind, 0) <= 0)
-    if unpriced:
-        raise ValueError(f"costs {costs} give no time above 0 to {', '.join(unpriced)}: add it")
+    cost = costs if callable(costs) else _cost_by_kind(kinds, costs)
     v = _num_chunks(schedule)
     finish: dict[tuple[int, Op], float] = {}
     timeline: list[list[tuple[Op, float, float]]] = [[] for _ in schedule]
@@ -189,19 +190,28 @@ def simulate(schedule: Schedule, costs: dict[str, float] | None = None) -> Timel
                     break
                 ready = [finish[need] for need in needs]
                 start = max([done[-1][2] if done else 0, *ready])
-                finish[rank, op] = start + costs[op.kind]
+                finish[rank, op] = start + cost(rank, op)
                 done.append((op, start, finish[rank, op]))
                 moved = True
     if any(len(done) < len(ops) for done, ops in zip(timeline, schedule, strict=True)):
         raise ValueError(_deadlock(schedule, v, finish))
     makespan = max(finish.values())
-    work = sum(costs[op.kind] for ops in schedule for op in ops) / len(schedule)
+    work = sum(cost(rank, op) for rank, ops in enumerate(schedule) for op in ops) / len(schedule)
     return Timeline(
         ops=timeline,
         makespan=makespan,
         bubble=(makespan - work) / work,
         peak_activations=[_peak(ops, "W" if "W" in kinds else "B") for ops in schedule],
     )
+
+
+def _cost_by_kind(kinds: set[str], costs: dict[str, float] | None) -> Callable[[int, Op], float]:
+    """Return the time of an op that depends on its kind alone."""
+    by_kind = costs or {"F": 1, "B": 1 if "W" in kinds else 2, "W": 1}
+    unpriced = sorted(kind for kind in kinds if by_kind.get(kind, 0) <= 0)
+    if unpriced:
+        raise ValueError(f"costs {by_kind} give no time above 0 to {', '.join(unpriced)}: add it")
+    return lambda rank, op: by_kind[op.kind]
 
 
 def posts(schedule: Schedule) -> list[list[list[Transfer]]]:

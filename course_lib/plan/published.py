@@ -11,6 +11,7 @@ takes.
 from dataclasses import dataclass
 
 from course_lib.config import Layout, ModelConfig
+from course_lib.plan.counts import step_flops
 
 VOCAB_SIZE, SEQ_LEN = 51_200, 2_048
 """Of all ten models (section 5 of the paper)."""
@@ -71,13 +72,8 @@ class PublishedRun:
 
     @property
     def step_flops(self) -> float:
-        """Return the FLOPs of a step on all GPUs, equation (3), the recomputation counted.
-
-        96 B s l h^2 (1 + s / 6h + V / 16lh)
-        """
-        h, layers = self.d_model, self.num_layers
-        shape = 1 + SEQ_LEN / (6 * h) + VOCAB_SIZE / (16 * layers * h)
-        return 96.0 * self.global_batch * SEQ_LEN * layers * h**2 * shape
+        """Return the FLOPs of a step on all GPUs, equation (3), the recomputation counted."""
+        return step_flops(self.global_batch, SEQ_LEN, self.num_layers, self.d_model, VOCAB_SIZE)
 
     @property
     def step_s(self) -> float:

@@ -9,7 +9,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.config import ModelConfig
 from course_lib.model.gpt import GPT, summed_token_loss
-from course_lib.plan.counts import flops_per_token, matmul_parameters, num_parameters
+from course_lib.plan.counts import (
+    flops_per_token,
+    matmul_parameters,
+    num_parameters,
+    operator_flops,
+    step_flops,
+)
 from course_lib.presets import PRESETS, nano
 
 CONFIGS = {name: preset().model for name, preset in PRESETS.items()} | {
@@ -41,3 +47,20 @@ def test_flops_are_those_that_torch_counts() -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         summed_token_loss(model(tokens), tokens).backward()
     assert counter.get_total_flops() == flops_per_token(config) * config.seq_len
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_operators_add_up(config: ModelConfig) -> None:
+    assert 3 * sum(operator_flops(config).values()) == flops_per_token(config)
+
+
+@pytest.mark.parametrize("name", ["nano", "gpt_124m", "untied"])
+def test_the_lecture_s_formula_is_ours_and_the_layers_once_more(name: str) -> None:
+    """F = 96 B s l h^2 (1 + s/6h + V/16lh) computes every layer forwards twice, the head once."""
+    config, batch = CONFIGS[name], 6
+    shape = batch, config.seq_len, config.num_layers, config.d_model, config.vocab_size
+    ours = batch * config.seq_len * flops_per_token(config)
+    operators = operator_flops(config)
+    again = batch * config.seq_len * (sum(operators.values()) - operators["head"])
+    assert step_flops(*shape, recompute=False) == pytest.approx(ours, rel=1e-12)
+    assert step_flops(*shape) == pytest.approx(ours + again, rel=1e-12)
