@@ -40,3 +40,4 @@ bench: dev        ## cluster, trainer, profiler, advisor, planner: ratios to lim
 	@$(python) -m tests.benchmarks.advisor
 	@$(python) -m tests.benchmarks.scaling
 	@$(python) -m tests.benchmarks.planner
+	@$(python) -m tests.benchmarks.search

@@ -48,6 +48,7 @@ RUN_COMMANDS = {
     "profile": "Say where the time of a run's recorded steps went, and what to change",
     "tensorboard": "Show a run in TensorBoard, without any network",
     "calibrate": "Measure messages, products and copies, here or between nodes",
+    "plan": "Which layout, how long, how much memory and money, on GPUs you may not have",
     "export": "Write a trained model as a Hugging Face GPT-2 folder",
     "import": "Make a run folder of a Hugging Face GPT-2 folder",
 }
@@ -366,6 +367,14 @@ def calibrate(args: list[str]) -> int:
     return measure(options)
 
 
+def plan(args: list[str]) -> int:
+    """Run `workshop plan`."""
+    from course_lib.planning import PlanOptions
+    from course_lib.planning import plan as answer
+
+    return answer(_parse(PlanOptions, "plan", args))
+
+
 def export_run(args: list[str]) -> int:
     """Run `workshop export RUN DIR`."""
 
@@ -448,6 +457,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "profile": profile,
     "tensorboard": tensorboard,
     "calibrate": calibrate,
+    "plan": plan,
     "export": export_run,
     "import": import_run,
 }

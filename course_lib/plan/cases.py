@@ -22,6 +22,7 @@ from course_lib.layout import check_layout
 Array = NDArray[Any]
 RECOMPUTE = ("none", "selective", "full")
 """By number, as `Cases.recompute` holds it."""
+NONE, SELECTIVE, FULL = range(len(RECOMPUTE))
 WIDTHS = {"float32": 4, "bf16": 2, "fp16": 2}
 """Bytes of a number."""
 

@@ -17,8 +17,9 @@ rest too. `selective` keeps of the attention core only q, k, v and the result, `
 that comes in. The head adds 2 X, the loss twice the logits: they and their gradient. To this
 `moments` adds, where the sum can be largest, what is there for a moment only: weight gradients,
 ZeRO's buckets, float32 copies. tests/unit/test_memory.py measures it on CPUs with gloo;
-zero-bubble pipelines, which put gradients off, are only roughly right. Left out on purpose: what
-the allocator wastes, and a kernel's own workspace.
+zero-bubble pipelines, which put gradients off, are only roughly right. owners.py has a rougher sum
+for many layouts at once, and for other trainers. Left out on purpose: what the allocator wastes,
+and a kernel's own workspace.
 """
 
 import math

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from course_lib.plan import bubble as pipeline
-from course_lib.plan.cases import Array, Cases
+from course_lib.plan.cases import FULL, SELECTIVE, Array, Cases
 from course_lib.plan.constants import CONSTANTS, Constants
 from course_lib.plan.hardware import Hardware
 from course_lib.plan.kernels import Kernels, distinct
 from course_lib.plan.network import Line, lines
 from course_lib.plan.software import TORCH, Software
-
-NONE, SELECTIVE, FULL = range(3)
-"""Cases.recompute."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
