@@ -61,14 +61,17 @@ def predict(name: str, value: float, *, class_dir: str | Path | None = None) -> 
     _share(name, entry, class_dir)
 
 
-def lock_prediction(name: str) -> None:
-    """Refuse to go on without a prediction; from here on it cannot be changed.
+def lock_prediction(*names: str) -> None:
+    """Refuse to go on without these predictions; from here on they cannot be changed.
 
     Raises:
-        CheckFailed: there is no prediction.
+        CheckFailed: one is missing; then none is locked.
     """
     with changed_progress() as record:
-        _locked(record, name)
+        for name in names:
+            _check_predicted(record, name)
+        for name in names:
+            _locked(record, name)
 
 
 def compare_prediction(name: str, measured: float, *, class_dir: str | Path | None = None) -> None:
@@ -127,15 +130,19 @@ def _verdict(predicted: float, measured: float) -> str:
     return f"Measured is {times:.3g} times {word} than you said. What did you not think of?"
 
 
-def _locked(record: dict[str, Any], name: str) -> dict[str, Any]:
-    entry = record["predictions"].get(name)
-    if entry is None:
+def _check_predicted(record: dict[str, Any], name: str) -> None:
+    if name not in record["predictions"]:
         like = difflib.get_close_matches(name, record["predictions"], n=1)
         other = f' Written down is "{like[0]}".' if like else ""
         raise CheckFailed(
             f'predict first, a guess will do: predict("{name}", your number). Then run this cell.'
             f"{other}"
         )
+
+
+def _locked(record: dict[str, Any], name: str) -> dict[str, Any]:
+    _check_predicted(record, name)
+    entry = record["predictions"][name]
     entry.setdefault("locked_at", now())
     return entry
 

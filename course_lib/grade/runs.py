@@ -9,6 +9,7 @@ ran: no checkpoints. All of it is a claim of the learner's, which no link leads 
 
 import contextlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -138,7 +139,10 @@ def _ask_patiently(job_id: int) -> JobRecord | None:
         time.sleep(0.5)
 
 
-_MISSING_THERE = "the run has left none: wait until its job has ended, or send it again"
+_MISSING_THERE = (
+    "the run has left none: wait until its job has ended, or send it again with start_run, as "
+    "a run of a series leaves none"
+)
 
 
 def _missing_here(name: str) -> str:

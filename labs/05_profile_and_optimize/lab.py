@@ -31,7 +31,7 @@ from course_lib.grade.profile_and_optimize import hand_in, hint, slow_run
 from course_lib.widgets import live_run
 
 slow = slow_run()
-print(f"{slow.train.steps} steps, of which {slow.profile.steps} are recorded")
+print(f"{slow.train.steps} steps; recorded are {list(slow.profile.range)}")
 slow_job = start_run(slow, nodes=2)
 
 # %% [markdown]
@@ -120,11 +120,11 @@ profile_view(before.run_dir)
 # %% [markdown]
 # ## 4. Find the six
 #
-# Pictures say where to look; numbers prove it. Here are those of rank 0, for one step. First your
-# own function, on what was really recorded. The breakdown's `compute` is what you have under
+# Pictures say where to look; numbers prove it. Here are those of rank 0. First your own
+# function, on the first recorded step. The breakdown's `compute` is what you have under
 # backward, layer, loss, recompute, forward, reduce and norm, its `comm` is wait and comm, and its
 # `idle` what stands under step alone. (What is recomputed are layers: recompute's own time is
-# small, its total time is not.)
+# small, its total time is not.) The cell after it has the mean of the recorded steps.
 
 # %%
 from course_lib.profile.across import profile_run
@@ -141,13 +141,15 @@ print(f"{'in all':12}{sum(mine.values()) / 1e6:8.2f} ms, the step took {step.ns 
 # %%
 from collections import Counter
 
+from course_lib.messages import in_lines
 from course_lib.profile.summary import summarize
 
 rank0 = summarize(profile).ranks[0]
 times = [f"{name} {ms:.1f}" for name, ms in rank0.parts_ms.items() if ms]
-print("where the time went, ms:", ", ".join(times))
+print(in_lines(f"where the time went, ms, mean of the recorded steps: {', '.join(times)}"))
 counts = Counter(r.words[0] for r in step.regions)
-print("number of regions:", ", ".join(f"{name} {count}" for name, count in counts.items()))
+numbers = [f"{name} {count}" for name, count in counts.items()]
+print(in_lines(f"number of regions: {', '.join(numbers)}"))
 sent = [m for m in step.messages if m.axis == "dp" and m.num_bytes]
 phases = Counter(m.phase for m in sent)
 print(f"sent over dp: {len(sent)} messages, {sum(m.num_bytes for m in sent) / 1e6:.2f} MB")
@@ -172,15 +174,15 @@ print(f"each of the two ranks has {micro_batches} micro-batches a step")
 # | `checkpoint` | ms in `checkpoint`: saves | any, if it is in every step |
 # | `recompute` | `recompute` regions: blocks computed again | any, with memory to spare |
 # | `bucket` | messages over dp | far more than ten |
-# | `reduce` | MB sent over dp | more than 1.07 million gradients of 4 bytes |
+# | `reduce` | MB sent over dp | far more than 4.3: 1.07 million gradients of 4 bytes |
 # | `overlap` | messages over dp not posted in `backward` | most of them |
 # | `heads` | calls of scaled_dot_product_attention in block 0 | more than one a micro-batch |
 # | `tiny_ops` | calls of gelu in block 0 | more than one a micro-batch |
 # | `sync` | numbers that the host reads back | more than a handful |
 #
 # **Hand in** the guilty ones, each with its number:
-# `hand_in("findings", found={"name": number, ...})`. A time may be off by a tenth; counts are
-# exact.
+# `hand_in("findings", found={"name": number, ...})`. A time may be off by a tenth of a recorded
+# step's or of their mean; counts are exact.
 
 # %% answer="findings"
 ### BEGIN SOLUTION
@@ -347,7 +349,11 @@ check_gradients_are_finite(gradients_are_finite, hidden=True)
 # One more: recomputing trades time for memory. Let all eight sequences of a rank go through the
 # model at once (`micro_batch=8`). How many times as high is then the rank's memory peak with
 # `recompute="none"` as with `"full"`? The model has 1.07 million parameters; for each, weights,
-# gradient and optimizer take 18 bytes. Fill in your seven numbers.
+# gradient and optimizer take 18 bytes.
+#
+# **Write down** your seven numbers. The six gains come into a dict, `gains = {"loader": 1.1, ...}`,
+# and each is written down by its name, `predict("gain_loader", gains["loader"])`; a loop does it.
+# The memory's: `predict("peak_none_to_full", ...)`.
 
 # %% answer="predictions"
 from course_lib.grade.predictions import predict
@@ -378,8 +384,7 @@ from course_lib.experiment import start_series
 from course_lib.grade.predictions import lock_prediction
 from course_lib.grade.profile_and_optimize import ORDER, ladder, trade
 
-for name in (*(f"gain_{each}" for each in ORDER), "peak_none_to_full"):
-    lock_prediction(name)
+lock_prediction(*(f"gain_{each}" for each in ORDER), "peak_none_to_full")
 series = start_series(ladder() | trade(), nodes=2)
 
 # %% [markdown]
@@ -474,7 +479,6 @@ mended_job = start_run(mended, nodes=2)
 # first. Which of these would you not have believed without the evidence?
 
 # %%
-from course_lib.messages import in_lines
 from course_lib.profile.advisor import advise
 
 for found in advise(profile):

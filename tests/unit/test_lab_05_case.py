@@ -96,6 +96,12 @@ def test_findings_are_held_against_the_recording(recordings) -> None:
     assert findings.judge_findings(found, profile).startswith("all 6")
     near = found | {"loader": 1.05 * found["loader"]}
     assert findings.judge_findings(near, profile).startswith("all 6")
+    for step in profile.ranks[0].steps:  # what own_time gives for one of them
+        of_one = {
+            name: step.parts["data" if name == "loader" else name] / 1e6
+            for name in ("loader", "checkpoint")
+        }
+        assert findings.judge_findings(found | of_one, profile).startswith("all 6")
     for name in ORDER:
         with pytest.raises(CheckFailed, match=f"^{name} is guilty, but"):
             findings.judge_findings(found | {name: 3 * found[name] + 1}, profile)

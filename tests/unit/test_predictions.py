@@ -52,6 +52,18 @@ def test_it_may_be_changed_until_the_measurement_begins(capsys) -> None:
     assert entry["value"] == 1.9 and entry["at"] <= entry["locked_at"]
 
 
+def test_of_several_all_are_locked_or_none() -> None:
+    predict(NAME, 2)
+    with pytest.raises(CheckFailed, match=r'predict\("another", your number\)'):
+        lock_prediction(NAME, "another")
+    predict(NAME, 1.9)
+    predict("another", 3)
+    lock_prediction(NAME, "another")
+    for name in (NAME, "another"):
+        with pytest.raises(CheckFailed, match="now it stays"):
+            predict(name, 5)
+
+
 def test_seen_is_seen() -> None:
     predict(NAME, 2)
     compare_prediction(NAME, 1.5)

@@ -54,7 +54,7 @@ VISIBLE = (
     Case(sizes=SOME, bad=(-1, float("nan"))),
     Case(sizes=SOME, bad=(0, float("inf"))),
     Case(sizes=SOME, bad=(2, float("-inf"))),
-    Case(sizes=SOME, scale=1e30),
+    Case(sizes=(300,) * 5, scale=5e37),
 )
 HIDDEN = (
     Case(sizes=(5,) * 40),

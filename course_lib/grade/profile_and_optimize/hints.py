@@ -25,7 +25,7 @@ LAB = Lab(
             name="findings",
             hints=(
                 "Six are guilty. Compare each number with the last column of the table.",
-                "All ten numbers stand in what the cells above print: ms under `where the time "
+                "All nine numbers stand in what the cells above print: ms under `where the time "
                 "went`, counts under the others. For heads and tiny_ops look at one layer.",
                 'findings = {"loader": ...} with six entries, then '
                 'hand_in("findings", found=findings). Innocent are those whose number is what a '

@@ -166,6 +166,19 @@ def _from_the_one_before(regions: Regions) -> dict[str, int]:
     return times
 
 
+def _from_the_one_that_just_stopped(regions: Regions) -> dict[str, int]:
+    """Take a region that begins where another stops for one inside it."""
+    times = _total(regions)
+    around: list[tuple[str, int]] = []
+    for name, start, stop in regions:
+        while around and around[-1][1] < start:
+            around.pop()
+        if around:
+            times[around[-1][0]] -= stop - start
+        around.append((name, stop))
+    return times
+
+
 def _parents(regions: Regions) -> list[int | None]:
     """Return the place of the region in which each stands."""
     found: list[int | None] = []
@@ -189,4 +202,6 @@ _SUSPECTS: dict[Callable[[Regions], dict[str, int]], str] = {
     "inside regions",
     _from_the_one_before: "a region is taken from the one that began before it, but the one around "
     "it may have begun earlier: drop from your list of open regions those that have stopped",
+    _from_the_one_that_just_stopped: "a region that begins the moment another stops counts as "
+    "inside it: drop those that have stopped by then, also at that very moment",
 }

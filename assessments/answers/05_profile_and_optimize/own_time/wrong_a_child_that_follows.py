@@ -1,4 +1,4 @@
-# promised: the times add up to
+# promised: begins the moment another stops counts as inside
 def own_time(regions):
     """Takes a region that begins where another stops for one inside it."""
     own, around = {}, []
