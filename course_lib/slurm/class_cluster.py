@@ -95,7 +95,7 @@ def lose_a_node(job: Job, *, say: Callable[[str], object] = print) -> str:
         The node; "" where none can be lost.
 
     Raises:
-        NotLost: the run saves nothing, or it ended before a node could be lost.
+        NotLost: the run saves nothing, has one node, or ended before a node could be lost.
         SlurmError: SLURM or the class cluster does not answer.
     """
     if not read_config(job.run_dir).train.checkpoint_every:
@@ -111,6 +111,11 @@ def lose_a_node(job: Job, *, say: Callable[[str], object] = print) -> str:
 
     snapshot = _first_checkpoint(job, tell)
     nodes = expand_nodes(snapshot.status.nodes)
+    if len(nodes) < 2:
+        raise NotLost(
+            f"job {job.job_id} has one node only, and one of two is to fail. Take it back, "
+            f"slurm('scancel {job.job_id}'), and start it with nodes=2"
+        )
     if inside():
         # Not the first: it runs the job script, whose end SLURM would hear of at once.
         _ordered("node", "off", nodes[-1])

@@ -78,7 +78,8 @@ slurm(f"sacct -D -X -j {surviving.job_id} -o JobID,State%12,Start,End,NodeList")
 #
 # It may wait longer: on this cluster all nodes share the cores of one machine, and a run beside our
 # measurements would spoil them. `scontrol hold` keeps a job of yours in the queue (`JobHeldUser`,
-# or `JobHeldAdmin` if you are root); section 9 releases it.
+# or `JobHeldAdmin` if you are root); section 9 releases it. (If you restart the kernel before that,
+# `surviving` is gone: take the held job back with `scancel` and run section 1 again.)
 
 # %%
 slurm(f"scontrol hold {surviving.job_id}")
@@ -279,7 +280,7 @@ predict("speedup_2_nodes_slow_link", 0.7)
 # ## 5. Then run
 #
 # The same steps as before, but with the sum, over each link. From this cell on your prediction
-# stays as it is. It takes about half a minute.
+# stays as it is. The cell takes about half a minute.
 
 # %%
 lock_prediction("speedup_2_nodes_slow_link")
@@ -500,9 +501,9 @@ for path in survivor.run_dir.glob("slurm-*.out"):
     print(*[line for line in lines if "step " in line], sep="\n")
 
 # %% [markdown]
-# What the first life did after its last checkpoint was lost with the node, and was done again. That
-# is the price of rare checkpoints; that of frequent ones is the time to write them. Lab 10 finds
-# the best distance.
+# What the first life did after its last checkpoint was lost with the node, and was done again: here
+# hardly a step, as we cut the power right after a checkpoint. That is the price of rare
+# checkpoints; that of frequent ones is the time to write them. Lab 10 finds the best distance.
 #
 # **Exercise 1, second half.** Hand in the run: `hand_in_run("survived", survivor.run_dir)`. The
 # check asks SLURM's accounting whether the job lost a life, and the run's sealed receipt whether it

@@ -153,6 +153,7 @@ def test_elsewhere_the_job_is_sent_back_to_the_queue(training, monkeypatch) -> N
             {"saved": None},
             "start it with more steps",
         ),
+        ([dataclasses.replace(RUNNING, nodes="node1")], {}, "and start it with nodes=2"),
         ([dataclasses.replace(RUNNING, restarts=1)], {}, "has been started again already"),
     ],
 )

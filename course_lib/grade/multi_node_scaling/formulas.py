@@ -126,6 +126,11 @@ TOKENS_MISTAKES = [
         lambda t, c, b, n, a, beta: c + all_reduce_s(b, n, a, beta),
         "that is the time of a step: divide the tokens by it",
     ),
+    Mistake(
+        lambda t, c, b, n, a, beta: t / c + all_reduce_s(b, n, a, beta),
+        "seconds are added to tokens per second: / goes before +. Put the whole step in brackets, "
+        "tokens / (computing + sum)",
+    ),
     Mistake(lambda t, c, b, n, a, beta: t / c, "the sum of the gradients costs nothing here"),
     Mistake(
         lambda t, c, b, n, a, beta: t / (c / n + all_reduce_s(b, n, a, beta)),
@@ -246,6 +251,16 @@ BATCH_MISTAKES = [
         "(math.ceil)",
     ),
     Mistake(
+        lambda q, s, n, m, h: math.floor(_least(q, s, n, h) / (n * m)) * n * m,
+        "rounded down, to 0 where the sum is cheap: round up (math.ceil), and take at least one "
+        "micro-batch for each rank",
+    ),
+    Mistake(
+        lambda q, s, n, m, h: round(_least(q, s, n, h) / (n * m)) * n * m,
+        "rounded to the nearest, to 0 where the sum is cheap: round up (math.ceil), and take at "
+        "least one micro-batch for each rank",
+    ),
+    Mistake(
         lambda q, s, n, m, h: math.ceil(_least(q, s, n, h)),
         "that batch cannot be shared out: each rank takes whole micro-batches, so it is a multiple "
         "of ranks x micro_batch, and at least one",
@@ -335,6 +350,14 @@ LR_MISTAKES = [
         lambda lr, b, n, rule: (n / b) ** (1 if rule == "linear" else 0.5),
         "that is the factor alone: multiply the learning rate with it",
     ),
+    Mistake(
+        lambda lr, b, n, rule: lr * (n // b) ** (1 if rule == "linear" else 0.5),
+        "k is rounded down: // gives 0 for a smaller batch. Divide with /",
+    ),
+    Mistake(
+        lambda lr, b, n, rule: lr * n / b if rule == "linear" else math.sqrt(lr * n / b),
+        "the root is that of lr x k: only k goes under it, lr x sqrt(k)",
+    ),
     Mistake(lambda lr, b, n, rule: lr, "the learning rate did not change"),
 ]
 
@@ -389,6 +412,10 @@ _SMALL = PublishedRun(
 PUBLISHED_HIDDEN = [(row, 1.2e14, 1e-4, 1e-10) for row in (_SMALL, *NARAYANAN_2021[1::3])]
 _THEIR_PART = "a GPU holds parameters / (tp x pp) of the model, and sums the gradients of those"
 PUBLISHED_MISTAKES = [
+    Mistake(
+        _with(bubble=lambda row: _bubble(row) - 1),
+        "the 1 is missing: the computing is multiplied with 1 + (p - 1) / (v m)",
+    ),
     Mistake(_with(bubble=lambda row: 0.0), "the pipeline's bubble is left out"),
     Mistake(
         _with(bubble=lambda row: (row.pp - 1) / _micro_batches(row)),

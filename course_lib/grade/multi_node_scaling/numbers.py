@@ -18,6 +18,8 @@ from course_lib.parallel.mesh import Mesh
 
 RTOL = 1e-6
 """A formula is right to more digits than that, in whatever order it is computed."""
+CALL_COLUMNS = 50
+"""Arguments longer than that are left out of a message."""
 
 
 def require_plain(results: Any, count: int, numbers: int) -> list[Any]:
@@ -55,6 +57,8 @@ def call_on_each(
     for arguments in inputs:
         given = copy.deepcopy(arguments)
         value = function(*given)
+        if value is None:
+            raise CheckFailed(_nothing(arguments))
         if given != arguments:
             raise CheckFailed(
                 "your function changes what it was given: whoever calls it still needs it. Make a "
@@ -67,8 +71,6 @@ def call_on_each(
 def _plain_numbers(value: Any, numbers: int) -> tuple[float, ...]:
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == (numbers,):
         value = value.tolist()
-    if value is None:
-        raise CheckFailed(NOTHING)
     if not isinstance(value, tuple | list):
         raise CheckFailed(
             f"what your function returned is of type {type(value).__name__}: return {numbers} "
@@ -79,12 +81,16 @@ def _plain_numbers(value: Any, numbers: int) -> tuple[float, ...]:
     return tuple(_plain(entry) for entry in value)
 
 
-NOTHING = "your function returned None: does its last line begin with `return`?"
+def _nothing(arguments: tuple[Any, ...]) -> str:
+    call = ", ".join(map(repr, arguments))
+    given = f" for ({call})" if len(call) <= CALL_COLUMNS else ""
+    return (
+        f"your function returned None{given}: does its last line begin with `return`, and does it "
+        "return something for every input?"
+    )
 
 
 def _plain(value: Any) -> float:
-    if value is None:
-        raise CheckFailed(NOTHING)
     if type(value).__module__ in ("numpy", "torch"):
         with contextlib.suppress(ValueError, RuntimeError, AttributeError):  # no single number
             value = value.item()

@@ -1,4 +1,4 @@
-# promised: (2 of 4 inputs come out right)
+# promised: Divide with /
 
 
 def scaled_lr(lr, batch, new_batch, rule):
