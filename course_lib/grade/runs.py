@@ -9,7 +9,6 @@ ran: no checkpoints. All of it is a claim of the learner's, which no link leads 
 
 import contextlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -146,7 +145,9 @@ _MISSING_THERE = (
 
 
 def _missing_here(name: str) -> str:
-    return f'nothing is handed in yet. Write: hand_in_run("{name}", the run\'s folder)'
+    others = sorted(path.name for path in FOLDER.glob("*/") if path.name.isidentifier())
+    instead = f" (there is one for {', '.join(others)[:80]})" if others else ""
+    return f'nothing is handed in yet{instead}. Write: hand_in_run("{name}", the run\'s folder)'
 
 
 def _read(path: Path, missing: str) -> str:

@@ -4,7 +4,7 @@
 # **You will be able to** send work to a cluster, read why it waits and how it ended, write a job
 # script for several nodes, and reserve no more than you use.
 #
-# **It takes** about 25 minutes. Nothing here needs a GPU.
+# **It takes** 25 to 30 minutes. Nothing here needs a GPU.
 #
 # **What it is good for.** Every training run begins with a job script and many end with a question:
 # why does it not start, why was it killed? Five commands answer it. And who asks for what a job

@@ -4,7 +4,7 @@
 # **You will be able to** turn text into tokens, set a learning rate, train a GPT on the cluster,
 # and say beforehand what a training costs: parameters, FLOPs, memory, days.
 #
-# **It takes** about 35 minutes and two cores. Nothing here needs a GPU.
+# **It takes** 35 to 45 minutes and two cores. Nothing here needs a GPU.
 #
 # **What it is good for.** Before anybody reserves a thousand GPUs, somebody has to say for how
 # long, and whether the model fits. Nobody tries that out. It is arithmetic, and you will do it,

@@ -4,7 +4,7 @@
 # **You will be able to** build an all-reduce from messages, prove that ranks which share a batch
 # have the gradient of one process, and hide the sum behind backward, as every large training does.
 #
-# **It takes** about 35 minutes and two cores. Nothing here needs a GPU.
+# **It takes** 35 to 45 minutes and two cores. Nothing here needs a GPU.
 #
 # **What it is good for.** Data parallelism is the first thing that anyone adds when one device is
 # too slow, and the last that remains when everything else is exhausted. When it is wrong, nothing

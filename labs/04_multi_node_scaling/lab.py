@@ -5,7 +5,7 @@
 # before you ask for them; say where the rest went; make a slow link bearable; and send off a run
 # that outlives a node.
 #
-# **It takes** about 40 minutes and two cores. Nothing here needs a GPU.
+# **It takes** 40 to 50 minutes and two cores. Nothing here needs a GPU.
 #
 # **What it is good for.** "We have 64 GPUs now, why is it not 64 times as fast?" is asked in every
 # project. Who can answer it with a calculation gets the nodes, and does not pay for those that

@@ -4,7 +4,7 @@
 # **You will be able to** record a training run, read from the recording what slows it down, say
 # beforehand what a mend will gain, and prove that the run is faster and still the same.
 #
-# **It takes** about 45 minutes and two cores. Nothing here needs a GPU.
+# **It takes** 45 to 60 minutes and two cores. Nothing here needs a GPU.
 #
 # **What it is good for.** A training job that waits half of its time costs twice the GPU hours,
 # and nothing in its log says so: the loss falls all the same. Who guesses the cause, mostly mends

@@ -8,7 +8,7 @@ import pytest
 
 from course_lib.grade.checks import CheckFailed
 from course_lib.grade.handed_in import MAX_NUMBERS, Answers
-from course_lib.grade.runs import hand_in_run
+from course_lib.grade.runs import FOLDER, hand_in_run, ran_in
 
 ANSWERS = Answers(file="answers.json", wanted={"findings": {"found": dict}})
 
@@ -58,3 +58,9 @@ def test_a_run_is_handed_in_by_its_folder(tmp_path) -> None:
         hand_in_run("two_nodes", SimpleNamespace(run_dir=tmp_path))  # type: ignore
     with pytest.raises(CheckFailed, match="there is no folder two.run_dir: "):
         hand_in_run("two_nodes", "two.run_dir")
+
+
+def test_a_run_that_was_handed_in_for_another_exercise_is_mentioned(tmp_path) -> None:
+    (tmp_path / FOLDER / "surviving").mkdir(parents=True)
+    with pytest.raises(CheckFailed, match=r"in yet \(there is one for surviving\). Write: hand_in"):
+        ran_in("survived")
