@@ -17,7 +17,7 @@ dev:              ## setup, and what the tests and checks need
 	@slurm_env/setup.sh dev
 
 test: dev         ## every test, clusters beside what computes; the tests start and stop their own
-	@$(python) -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(python) -m pytest tests -n 2 --no-loadscope-reorder
 
 parity: dev       ## the proofs of parallel training alone; prints their tables
 	@$(python) -m pytest tests/parity

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,22 +14,31 @@ TESTS = Path(__file__).parent
 Row = Callable[..., None]
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make the groups of `--dist loadgroup`, in the order in which they are to begin.
-
-    All of tests/slurm is one, as its files share clusters, and the longest: it mostly waits, and
-    what computes can run beside it. Every other file is one.
-    """
+    """Begin with what takes longest, so that no process is left with it alone at the end."""
     order = ("slurm", "labs", "browser", "parity")
 
-    def folder(item: pytest.Item) -> str:
-        return item.path.relative_to(TESTS).parts[0]
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(TESTS).parts[0]
+        return order.index(folder) if folder in order else len(order)
 
-    items.sort(key=lambda item: order.index(name) if (name := folder(item)) in order else 9)
-    for item in items:
-        group = "slurm" if folder(item) == "slurm" else str(item.path.relative_to(TESTS))
-        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole files to a process, and all of tests/slurm to one: its files share clusters.
+
+    They mostly wait, so what computes can run beside them.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "tests/slurm" if file.startswith("tests/slurm/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
