@@ -41,3 +41,4 @@ bench: dev        ## cluster, trainer, profiler, advisor, planner: ratios to lim
 	@$(python) -m tests.benchmarks.scaling
 	@$(python) -m tests.benchmarks.planner
 	@$(python) -m tests.benchmarks.search
+	@$(python) -m tests.benchmarks.explorer

@@ -39,7 +39,7 @@ def show(
         )
 
     say(
-        f"{model} on {request.num_gpus:,} x {request.hardware.name}: {_count(tokens)} "
+        f"{model} on {request.num_gpus:,} x {request.hardware.name}: {count_words(tokens)} "
         f"tokens, a batch of {request.global_batch:,} x {request.model.seq_len:,}"
     )
     console.print(layouts_table(shown))
@@ -78,8 +78,8 @@ def layouts_table(shown: list[Forecast]) -> Table:
             "on" if layout.sp else "-",
             str(layout.zero),
             layout.recompute,
-            _number(each.step_s),
-            _number(each.flops_per_gpu / 1e12),
+            number(each.step_s),
+            number(each.flops_per_gpu / 1e12),
             f"{each.mfu:.0%}",
             f"{each.total_bytes / GIB:.1f}",
             f"{each.bubble_share:.1%}",
@@ -117,14 +117,14 @@ def _owners(forecast: Forecast, found: Search) -> str:
 def _bill(forecast: Forecast, price: float | None) -> str:
     parts = [
         f"{forecast.steps:,} steps in {duration(forecast.days)}",
-        f"{_number(forecast.gpu_hours)} GPU-hours",
+        f"{number(forecast.gpu_hours)} GPU-hours",
     ]
     low, high = forecast.cost_usd
     if high:
-        money = f"{_money(low)} to {_money(high)}" if price is None else _money(low)
-        parts.append(money + (f" at ${price:g} an hour" if price is not None else ""))
+        bill = f"{money(low)} to {money(high)}" if price is None else money(low)
+        parts.append(bill + (f" at ${price:g} an hour" if price is not None else ""))
     if forecast.energy_kwh:
-        parts.append(f"{_energy(forecast.energy_kwh)} for the GPUs alone")
+        parts.append(f"{energy(forecast.energy_kwh)} for the GPUs alone")
     return ", ".join(parts)
 
 
@@ -135,7 +135,8 @@ def _left_out(found: Search) -> str:
     return f"{len(found.ranked):,} legal; out: {'; '.join(counts)}"
 
 
-def _count(tokens: float) -> str:
+def count_words(tokens: float) -> str:
+    """Return a large number in words, such as 300 billion."""
     for size, word in ((1e9, "billion"), (1e6, "million")):
         if tokens >= size:
             return f"{tokens / size:,.4g} {word}"
@@ -146,20 +147,22 @@ def duration(days: float) -> str:
     """Return a time in its natural unit, such as 19.3 d, 11.0 h, 12.4 s."""
     for seconds, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if days * 86400 >= 1.5 * seconds:
-            return f"{_number(days * 86400 / seconds)} {unit}"
-    return f"{_number(days * 86400)} s"
+            return f"{number(days * 86400 / seconds)} {unit}"
+    return f"{number(days * 86400)} s"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return three digits, more where the number is larger."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if value < 1 else f"{value:.{2 if value < 10 else 1}f}"
 
 
-def _money(usd: float) -> str:
+def money(usd: float) -> str:
+    """Return an amount, such as $0.53 million."""
     return f"${usd / 1e6:.2f} million" if usd >= 1e5 else f"${usd:,.{0 if usd >= 10 else 2}f}"
 
 
-def _energy(kwh: float) -> str:
+def energy(kwh: float) -> str:
+    """Return kilowatt-hours, or megawatt-hours where there are many."""
     return f"{kwh / 1e3:,.0f} MWh" if kwh >= 1e4 else f"{kwh:,.1f} kWh"

@@ -175,28 +175,45 @@ def simulate(
     if not kinds:
         raise ValueError("the schedule has no ops: give each rank its list")
     cost = costs if callable(costs) else _cost_by_kind(kinds, costs)
-    v = _num_chunks(schedule)
-    finish: dict[tuple[int, Op], float] = {}
+    p, v = len(schedule), _num_chunks(schedule)
+    last = p * v - 1
+    # By kind and virtual stage: the finish of each micro-batch. No object is made for an op or for
+    # what it needs (`_needs` says the same): this loop runs for every op of every schedule.
+    finish: dict[str, list[dict[int, float]]]
+    finish = {kind: [{} for _ in range(p * v)] for kind in kinds | {"F", "B"}}
     timeline: list[list[tuple[Op, float, float]]] = [[] for _ in schedule]
+    busy = [0.0] * p
     moved = True
     while moved:
         moved = False
         for rank, ops in enumerate(schedule):
             done = timeline[rank]
+            start = done[-1][2] if done else 0.0
             while len(done) < len(ops):
                 op = ops[len(done)]
-                needs = _needs(len(schedule), v, rank, op)
-                if any(need not in finish for need in needs):
-                    break
-                ready = [finish[need] for need in needs]
-                start = max([done[-1][2] if done else 0, *ready])
-                finish[rank, op] = start + cost(rank, op)
-                done.append((op, start, finish[rank, op]))
+                kind, micro_batch, chunk = op
+                stage = chunk * p + rank
+                if kind != "F":
+                    own = finish["F" if kind == "B" else "B"][stage].get(micro_batch)
+                    if own is None:
+                        break
+                    start = max(start, own)
+                before = stage - 1 if kind == "F" else stage + 1
+                if kind != "W" and 0 <= before <= last:
+                    other = finish[kind][before].get(micro_batch)
+                    if other is None:
+                        break
+                    start = max(start, other)
+                took = cost(rank, op)
+                stop = finish[kind][stage][micro_batch] = start + took
+                busy[rank] += took
+                done.append((op, start, stop))
+                start = stop
                 moved = True
     if any(len(done) < len(ops) for done, ops in zip(timeline, schedule, strict=True)):
-        raise ValueError(_deadlock(schedule, v, finish))
-    makespan = max(finish.values())
-    work = sum(cost(rank, op) for rank, ops in enumerate(schedule) for op in ops) / len(schedule)
+        raise ValueError(_deadlock(schedule, v, timeline))
+    makespan = max(ops[-1][2] for ops in timeline if ops)
+    work = sum(busy) / p
     return Timeline(
         ops=timeline,
         makespan=makespan,
@@ -304,15 +321,16 @@ def _text(op: Op) -> str:
     return f"{op.kind}(micro_batch {op.micro_batch}{chunk})"
 
 
-def _deadlock(schedule: Schedule, v: int, finish: dict[tuple[int, Op], float]) -> str:
+def _deadlock(schedule: Schedule, v: int, timeline: list[list[tuple[Op, float, float]]]) -> str:
     """Say where each unfinished rank waits, and for what."""
+    finished = {(rank, op) for rank, ops in enumerate(timeline) for op, _, _ in ops}
     waits = []
     for rank, ops in enumerate(schedule):
-        stuck = next((op for op in ops if (rank, op) not in finish), None)
-        if stuck is None:
+        if len(timeline[rank]) == len(ops):
             continue
+        stuck = ops[len(timeline[rank])]
         needs = _needs(len(schedule), v, rank, stuck)
-        peer, need = next(need for need in needs if need not in finish)
+        peer, need = next(need for need in needs if need not in finished)
         never = "" if need in schedule[peer] else ", which never runs it"
         waits.append(f"rank {rank} waits in {_text(stuck)} for {_text(need)} of rank {peer}{never}")
     return f"deadlock: {'; '.join(waits)}: on one of these ranks, run what is waited for earlier"

@@ -11,7 +11,7 @@ back. So the bubble is (p - 1) (F + B). `makespan` runs the very lists that the 
 """
 
 from course_lib.plan.cases import Array
-from course_lib.schedule import Op, build_schedule, simulate
+from course_lib.schedule import Op, Timeline, build_schedule, simulate
 
 
 def closed_form(p: Array, chunk_s: Array) -> Array:
@@ -23,6 +23,13 @@ def makespan(
     p: int, m: int, v: int, *, forward_s: float, backward_s: float, head_s: tuple[float, float]
 ) -> float:
     """Return the makespan in seconds of the schedule, op by op; `head_s` is its F and B."""
+    return clocked(p, m, v, forward_s=forward_s, backward_s=backward_s, head_s=head_s).makespan
+
+
+def clocked(
+    p: int, m: int, v: int, *, forward_s: float, backward_s: float, head_s: tuple[float, float]
+) -> Timeline:
+    """Return when each op of the schedule runs, in seconds; arguments as `makespan`."""
     schedule = build_schedule("interleaved" if v > 1 else "1f1b", p, m, v)
 
     def cost(rank: int, op: Op) -> float:
@@ -31,4 +38,4 @@ def makespan(
             return forward_s + last * head_s[0]
         return backward_s + last * head_s[1]
 
-    return simulate(schedule, cost).makespan
+    return simulate(schedule, cost)

@@ -148,6 +148,25 @@ def candidates(request: Request, *, smallest: bool = False) -> Cases:
         np.concatenate([column, np.full(len(wrong), value, dtype=column.dtype)])
         for column, value in zip(columns[1:], plain, strict=True)
     )
+    return cases_of(
+        request,
+        dp=dp,
+        pp=pp,
+        tp=tp,
+        virtual_stages=virtual_stages,
+        micro_batch=micro_batch,
+        sp=sp,
+        zero=zero,
+        recompute=recompute,
+    )
+
+
+def cases_of(request: Request, **sizes: Array) -> Cases:
+    """Return a case for each row of `sizes`: dp pp tp virtual_stages micro_batch sp zero recompute.
+
+    All else is the request's.
+    """
+    model = request.model
     return Cases(
         vocab_size=np.array(model.vocab_size),
         seq_len=np.array(model.seq_len),
@@ -157,19 +176,12 @@ def candidates(request: Request, *, smallest: bool = False) -> Cases:
         d_ff=np.array(model.mlp_size),
         tied_head=np.array(model.tied_head),
         global_batch=np.array(request.global_batch),
-        micro_batch=micro_batch,
-        dp=dp,
-        pp=pp,
-        tp=tp,
-        sp=sp,
-        virtual_stages=virtual_stages,
-        zero=zero,
-        recompute=recompute,
         weight_bytes=np.array(WIDTHS[request.precision]),
         grad_bytes=np.array(4 if request.precision == "float32" else WIDTHS[request.grad_dtype]),
         offload=np.array(request.offload),
         fused_attention=np.array(request.software.fused_attention),
         dropout=np.array(request.software.dropout),
+        **sizes,
     )
 
 

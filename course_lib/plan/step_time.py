@@ -17,7 +17,7 @@ from course_lib.plan import bubble as pipeline
 from course_lib.plan.cases import FULL, SELECTIVE, Array, Cases
 from course_lib.plan.constants import CONSTANTS, Constants
 from course_lib.plan.hardware import Hardware
-from course_lib.plan.kernels import Kernels, distinct
+from course_lib.plan.kernels import Kernels, Work, distinct
 from course_lib.plan.network import Line, lines
 from course_lib.plan.software import TORCH, Software
 
@@ -79,11 +79,78 @@ def step_time(
             closed form; the two are the same for 1F1B, and interleaved where pp divides the number
             of micro-batches.
     """
+    each = passes(cases, hardware, constants=constants, software=software)
+    network = lines(cases, hardware, constants)
+    micro_batches, chunks = cases.micro_batches, cases.virtual_stages
+    chunk, head = each.forward_s + each.backward_s, each.head_forward + each.head_backward
+    count = micro_batches * chunks
+    work = (each.forward + each.backward).times(count) + head.times(micro_batches)
+    if exact:
+        heads = each.head_forward.total, each.head_backward.total
+        busy = count * chunk + micro_batches * head.total
+        makespan = _simulated(cases, each.forward_s, each.backward_s, heads)
+        bubble = np.maximum(makespan - busy, 0.0)  # rounding can leave less than nothing
+    else:
+        bubble = pipeline.closed_form(cases.pp, chunk)
+    hidden = constants.dp_hidden * software.dp_overlap
+    result = StepTime(
+        gemm=work.gemm,
+        attention=work.attention,
+        elementwise=work.elementwise,
+        recompute=count * each.again,
+        launch=count * sum(each.launch) + constants.dispatch_step_s,
+        tp=count * sum(each.tp),
+        pp=2 * count * each.send,
+        bubble=bubble,
+        dp=_dp(cases, network["dp"], hidden, chunks * each.backward_s, count * chunk),
+        optimizer=_optimizer(cases, hardware, constants),
+    )
+    shape = np.broadcast_shapes(*(getattr(result, name).shape for name in parts()), (len(cases),))
+    return StepTime(
+        **{name: stack * np.broadcast_to(getattr(result, name), shape) for name in parts()}
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Passes:
+    """Seconds of one micro-batch in one chunk of a rank; the head is only in the last chunk."""
+
+    forward: Work
+    backward: Work
+    head_forward: Work
+    head_backward: Work
+    again: Array
+    """Computing again what was not kept, before backward."""
+    tp: tuple[Array, Array]
+    """Messages between tp ranks, forward and backward."""
+    launch: tuple[Array, Array]
+    """Waiting for the host, forward and backward."""
+    send: Array
+    """Handing on to the next stage, each way."""
+
+    @property
+    def forward_s(self) -> Array:
+        """All of a chunk's forward, but for the head."""
+        return self.forward.total + self.tp[0] + self.launch[0] + self.send
+
+    @property
+    def backward_s(self) -> Array:
+        """All of a chunk's backward, but for the head."""
+        return self.backward.total + self.again + self.tp[1] + self.launch[1] + self.send
+
+
+def passes(
+    cases: Cases,
+    hardware: Hardware,
+    *,
+    constants: Constants = CONSTANTS,
+    software: Software = TORCH,
+) -> Passes:
+    """Return the seconds of a micro-batch in a chunk, for every case; arguments as `step_time`."""
     few, place = distinct(cases)
     kernels = Kernels(cases=few, hardware=hardware, constants=constants)
     network = lines(cases, hardware, constants)
-    micro_batches, chunks = cases.micro_batches, cases.virtual_stages
-    layers = cases.layers_per_stage / chunks  # of a chunk
+    layers = cases.layers_per_stage / cases.virtual_stages  # of a chunk
 
     forward, backward = (work.spread(place).times(layers) for work in kernels.layer())
     head_forward, head_backward = (work.spread(place) for work in kernels.head())
@@ -93,43 +160,21 @@ def step_time(
     tp_forward, tp_backward = (
         layers * each for each in _tp(cases, network["tp"], constants, software)
     )
-    send = _border(cases, network)
-
-    passes = 1 + (cases.recompute == FULL)
+    times = 1 + (cases.recompute == FULL)
     collectives = np.where(cases.tp > 1, 2 * constants.dispatch_collective_s, 0.0)
     launched = layers * (constants.dispatch_layer_s + collectives)
     own = constants.dispatch_micro_batch_s / 2
     launch_forward = _wait(launched + own, forward.total + tp_forward)
-    launch_backward = _wait(launched * passes + own, backward.total + again + tp_backward)
-
-    chunk_forward = forward.total + tp_forward + launch_forward + send
-    chunk_backward = backward.total + again + tp_backward + launch_backward + send
-    chunk, head = chunk_forward + chunk_backward, head_forward + head_backward
-    count = micro_batches * chunks
-    work = (forward + backward).times(count) + head.times(micro_batches)
-    if exact:
-        heads = head_forward.total, head_backward.total
-        busy = count * chunk + micro_batches * head.total
-        makespan = _simulated(cases, chunk_forward, chunk_backward, heads)
-        bubble = np.maximum(makespan - busy, 0.0)  # rounding can leave less than nothing
-    else:
-        bubble = pipeline.closed_form(cases.pp, chunk)
-    hidden = constants.dp_hidden * software.dp_overlap
-    result = StepTime(
-        gemm=work.gemm,
-        attention=work.attention,
-        elementwise=work.elementwise,
-        recompute=count * again,
-        launch=count * (launch_forward + launch_backward) + constants.dispatch_step_s,
-        tp=count * (tp_forward + tp_backward),
-        pp=2 * count * send,
-        bubble=bubble,
-        dp=_dp(cases, network["dp"], hidden, chunks * chunk_backward, count * chunk),
-        optimizer=_optimizer(cases, kernels, hardware),
-    )
-    shape = np.broadcast_shapes(*(getattr(result, name).shape for name in parts()), (len(cases),))
-    return StepTime(
-        **{name: stack * np.broadcast_to(getattr(result, name), shape) for name in parts()}
+    launch_backward = _wait(launched * times + own, backward.total + again + tp_backward)
+    return Passes(
+        forward=forward,
+        backward=backward,
+        head_forward=head_forward,
+        head_backward=head_backward,
+        again=again,
+        tp=(tp_forward, tp_backward),
+        launch=(launch_forward, launch_backward),
+        send=_border(cases, network),
     )
 
 
@@ -189,7 +234,7 @@ def _dp(cases: Cases, line: Line, hidden: float, last_backward: Array, computing
     return sent - np.minimum(hidden * sent, np.where(cases.zero == 3, computing, last_backward))
 
 
-def _optimizer(cases: Cases, kernels: Kernels, hardware: Hardware) -> Array:
+def _optimizer(cases: Cases, hardware: Hardware, constants: Constants) -> Array:
     """Return the seconds of AdamW, by the bytes that it moves per parameter.
 
     In float32 28 for the update itself (gradient, weight and two means read, three written), 4 for
@@ -200,6 +245,7 @@ def _optimizer(cases: Cases, kernels: Kernels, hardware: Hardware) -> Array:
     numbers = rank_parameters(cases) / np.where(cases.zero >= 1, cases.dp, 1)
     mixed = np.where(cases.weight_bytes < 4, cases.grad_bytes + 4 + 8 + 4 + cases.weight_bytes, 0)
     moved = numbers * (cases.grad_bytes + cases.weight_bytes)
+    kernels = Kernels(cases=cases, hardware=hardware, constants=constants)
     return kernels.memory(numbers * (40 + mixed)) + np.where(
         cases.offload, moved / hardware.host_bytes_per_s, 0.0
     )
