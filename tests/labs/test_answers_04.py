@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from course_lib.grade import multi_node_scaling
-from course_lib.grade.runs import hand_in_run
-from course_lib.slurm.client import Job
 from tests.labs.answer_bank import BANKS, PASSED, answers, kinds, try_function, verdict_on
 
 NAME = "04_multi_node_scaling"
@@ -43,9 +41,3 @@ def test_nothing_handed_in_is_said_so(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(multi_node_scaling.CheckFailed, match="nothing is handed in yet. Write: ha"):
         multi_node_scaling.check_survived()
-
-
-def test_a_job_in_place_of_its_folder_is_told(tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(multi_node_scaling.CheckFailed, match="your_run.run_dir; got an object of"):
-        hand_in_run("survived", Job(7, tmp_path))  # type: ignore[arg-type]
