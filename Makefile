@@ -41,4 +41,5 @@ bench: dev        ## cluster, trainer, profiler, advisor, planner: ratios to lim
 	@$(python) -m tests.benchmarks.scaling
 	@$(python) -m tests.benchmarks.planner
 	@$(python) -m tests.benchmarks.search
+	@$(python) -m tests.benchmarks.forecast
 	@$(python) -m tests.benchmarks.explorer

@@ -199,7 +199,11 @@ def train(args: list[str]) -> int:
 
     prepare_data(run.data.corpus, run.model.vocab_size, val_fraction=run.data.val_fraction)
     run_dir = create_run_dir(run)
-    print(f"run folder: {run_dir}", flush=True)
+    from course_lib.forecasts import write_forecast
+
+    threads = max(1, len(os.sched_getaffinity(0)) // options.ranks)
+    foretold = write_forecast(run_dir, run, options.ranks, threads=threads)
+    print(f"run folder: {run_dir}" + (f"\n{foretold}" if foretold else ""), flush=True)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.ranks}"]
     launcher.append(f"--max-restarts={options.max_restarts}")
     trainer = ["-m", "course_lib.train", str(run_dir)]

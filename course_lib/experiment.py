@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from course_lib.config import RunConfig
+from course_lib.forecasts import write_forecast
 from course_lib.places import runs_dir
 from course_lib.runlog import create_run_dir
 from course_lib.slurm.client import Job, plan_submission, submit
 from course_lib.slurm.site import Site, load_site
+
+THREADS = "OMP_NUM_THREADS"
 
 
 def start_run(
@@ -65,9 +68,12 @@ def start_run(
         progress=progress,
     )
     job = submit(submission)
+    foretold = _foretell(job.run_dir, submission.run, submission.site, nodes, ntasks_per_node)
     shape = f"{nodes} node{'s' * (nodes > 1)} x {ntasks_per_node} rank{'s' * (ntasks_per_node > 1)}"
     progress(f"job {job.job_id} submitted: {shape}")
     progress(f"run folder: {job.run_dir}")
+    if foretold:
+        progress(foretold)
     return job
 
 
@@ -116,8 +122,18 @@ def start_series(
         )
     folder = runs_dir() / f"series-{secrets.token_hex(4)}"
     run_dirs = {name: create_run_dir(run, folder) for name, run in planned.items()}
+    for name, run in planned.items():
+        foretold = _foretell(run_dirs[name], run, site, nodes, ntasks_per_node)
+        if foretold:
+            progress(f"{name}: {foretold}")
     program = ("course_lib.train.series", *map(str, run_dirs.values()))
     first = dataclasses.replace(next(iter(planned.values())), name="series")
     job = submit(plan_submission(first, **request, program=program))
     progress(f"job {job.job_id} submitted: {len(runs)} runs, one after the other")
     return Series(job, run_dirs)
+
+
+def _foretell(run_dir: Path, run: RunConfig, site: Site, nodes: int, ntasks_per_node: int) -> str:
+    """Leave the run's forecast in its folder; return a line about it."""
+    threads = int(site.env.get(THREADS, site.cpus_per_rank))
+    return write_forecast(run_dir, run, nodes * ntasks_per_node, nodes=nodes, threads=threads)

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from course_lib.config import RunConfig
-from course_lib.places import base_dir
+from course_lib.forecasts import compare_runs, comparison_table
+from course_lib.places import base_dir, runs_dir
 from course_lib.plan.calibration import read_calibration
 from course_lib.plan.candidates import Reason, Request
 from course_lib.plan.constants import constants_hash
@@ -70,6 +71,8 @@ class PlanOptions:
     """What becomes of a certain layout, such as tp=8,pp=16 or tp=16,micro_batch=2."""
     score: str | None = None
     """Compare with measured runs instead: a CSV file with a row for each."""
+    runs: bool = False
+    """Show your own runs instead, each beside its forecast, and draw them (forecasts.png)."""
     sbatch: str | None = None
     """Write the best layout's run and its job script into this folder."""
     site: str | None = None
@@ -86,6 +89,8 @@ def plan(options: PlanOptions) -> int:
     """
     if options.score is not None:
         return _score(options)
+    if options.runs:
+        return _runs(options)
     if options.model is None or options.gpus is None:
         raise ValueError(
             "name a model and a number of GPUs: workshop plan --model gpt_175b --gpus 1024 "
@@ -331,4 +336,28 @@ def _score(options: PlanOptions) -> int:
         stack=options.stack,
     )
     print(json.dumps(score.to_json(), indent=2) if options.json else score.describe())
+    return 0
+
+
+def _runs(options: PlanOptions) -> int:
+    """Show all runs that had a forecast beside what they took."""
+    # The runs of a series lie in a folder of their own.
+    folders = [folder for deep in ("*/", "*/*/") for folder in runs_dir().glob(deep)]
+    compared = compare_runs(folders)
+    if options.json:
+        print(json.dumps([each.to_json() for each in compared], indent=2))
+        return 0
+    if not compared:
+        raise ValueError(
+            f"no run in {runs_dir()} has a forecast: measure this cluster with `workshop calibrate "
+            "--nodes 4`, then submit or train"
+        )
+    print(comparison_table(compared))
+    if any(each.measured_s for each in compared):
+        from course_lib.plots import png_bytes
+        from course_lib.plots_plan import forecast_figure
+
+        path = base_dir() / "forecasts.png"
+        path.write_bytes(png_bytes(forecast_figure(compared)))
+        print(f"wrote {path}")
     return 0

@@ -13,8 +13,9 @@ far off it is. Left out on purpose: measuring (profile/comm_bench.py, train/cali
 import dataclasses
 import json
 import math
+import types
 import typing
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,66 @@ class Gemm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A piece of a training step, timed on one rank while all others rest."""
+
+    kind: str
+    """product, attention, gelu, block, loss, entrance, collect or update (train/costs.py)."""
+    precision: str
+    """float32 or bf16."""
+    shape: tuple[int, ...]
+    """Its sizes; which they are depends on the kind."""
+    forward_s: float
+    backward_s: float
+    """0 where there is no way back."""
+    core: str = ""
+    """Of attention: which of model/attention.py was the fastest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageCpu:
+    """What a message costs a rank's cores, whatever the network does: a line over bytes sent."""
+
+    operation: str
+    s_per_message: float
+    s_per_byte: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCosts:
+    """What plan/local.py foretells a training step on CPUs from (train/costs.py measures it)."""
+
+    pieces: tuple[Piece, ...]
+    step_s: float
+    """The trainer itself, once a step: seconds besides the pieces."""
+    micro_batch_s: float
+    """The same once a micro-batch."""
+    block_s: float
+    """The same for each block of a micro-batch."""
+    recompute_s: float
+    """The same for each block that is computed anew."""
+    computing_slowdown: tuple[float, ...]
+    """Time of a block's passes while 1, 2, ... ranks compute, over that of one alone."""
+    memory_slowdown: tuple[float, ...]
+    """The same of an update that is too large for the caches."""
+    pair: tuple[Collective, ...]
+    """Messages between the first two ranks while the others rest."""
+    message_cpu: tuple[MessageCpu, ...]
+    forgiven_bytes: float
+    """What a link lets through at once after a pause (the bucket of a token bucket filter)."""
+    widened: bool
+    """Whether products in bf16 are done in float32 here."""
+
+    def __post_init__(self) -> None:
+        ranks = len(self.computing_slowdown), len(self.memory_slowdown)
+        if min(ranks) < 1 or len(set(ranks)) > 1:
+            raise ValueError(
+                f"slowdowns of {ranks[0]} and {ranks[1]} ranks: there is one of each for 1, 2, ... "
+                "ranks"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """All that was measured, where and when."""
 
@@ -107,6 +168,8 @@ class Calibration:
     gemms: tuple[Gemm, ...]
     copy_bytes_per_s: float
     """Bytes read plus bytes written, copying more than a cache holds, all ranks at once."""
+    costs: StepCosts | None = None
+    """Pieces of a training step on CPUs; None on GPUs, and in files of before they were timed."""
 
     def describe(self) -> str:
         """Return the table that `workshop calibrate` prints."""
@@ -130,7 +193,14 @@ class Calibration:
         for gemm in self.gemms:
             shape = f"({gemm.m}, {gemm.k}) x ({gemm.k}, {gemm.n})"
             lines.append(f"{gemm.dtype:9}{shape:>24}{gemm.flops_per_s / 1e9:10.1f}")
-        return "\n".join([*lines, "", f"copy {self.copy_bytes_per_s / 1e9:.2f} GB/s"])
+        lines += ["", f"copy {self.copy_bytes_per_s / 1e9:.2f} GB/s"]
+        if self.costs is not None:
+            slower = ", ".join(f"{factor:.2f}" for factor in self.costs.computing_slowdown)
+            lines.append(
+                f"{len(self.costs.pieces)} pieces of a training step; computing takes {slower} "
+                "times as long while 1, 2, ... ranks compute"
+            )
+        return "\n".join(lines)
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
@@ -161,10 +231,15 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         hints = typing.get_type_hints(hint)
         if not isinstance(value, dict):
             raise ValueError(f"{where} should be a JSON object")
-        if wrong := sorted(hints.keys() ^ value.keys()):
+        # A field that came later has a default: files of before are still read.
+        optional = {f.name for f in dataclasses.fields(hint) if f.default is not MISSING}
+        if wrong := sorted((hints.keys() ^ value.keys()) - (optional - value.keys())):
             raise ValueError(f"{where} lacks these keys, or has them too much: {', '.join(wrong)}")
         build = typing.cast(Any, hint)
-        return build(**{key: _decode(hints[key], value[key], f"{where}.{key}") for key in hints})
+        return build(**{key: _decode(hints[key], value[key], f"{where}.{key}") for key in value})
+    if isinstance(hint, types.UnionType):
+        (hint,) = (each for each in typing.get_args(hint) if each is not types.NoneType)
+        return None if value is None else _decode(hint, value, where)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"{where} should be a JSON list")

@@ -9,12 +9,18 @@ All groups of an axis work at once, as in training: ranks that share a cable sha
 ping-pong would leave each direction idle half the time, and a token bucket (tc tbf) forgives what
 comes after a pause. Only broadcasts do not wait for each other: their alpha is the gap between two
 in a row, which is less than the time until one has arrived.
+
+On CPUs the pieces of a training step follow (train/costs.py), with messages between two ranks only,
+so that runs on fewer ranks can be foretold, too.
 """
 
 import argparse
 import os
+import statistics
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,12 +28,18 @@ import torch
 from torch import Tensor
 
 from course_lib import runlog
-from course_lib.model.product import matmul
+from course_lib.model.product import cpu_multiplies_bf16, matmul
 from course_lib.parallel import comm
 from course_lib.parallel.comm import Receive, Send
 from course_lib.parallel.join import connected, set_threads
-from course_lib.parallel.mesh import Axis, Mesh
-from course_lib.plan.calibration import Calibration, Collective, write_calibration
+from course_lib.parallel.mesh import Axis, Mesh, first_ranks
+from course_lib.plan.calibration import (
+    Calibration,
+    Collective,
+    MessageCpu,
+    StepCosts,
+    write_calibration,
+)
 from course_lib.profile.comm_bench import (
     COPY_BYTES,
     SIZES_BYTES,
@@ -36,8 +48,19 @@ from course_lib.profile.comm_bench import (
     measure_gemms,
     time_calls,
 )
+from course_lib.profile.memory import keep_freed_memory
 from course_lib.profile.timing import synchronize
+from course_lib.train.costs import measure_pieces, measure_slowdown
 
+PAIR_SIZES_BYTES = (2**10, 2**15, 2**18, 2**21)
+"""Messages between two ranks only."""
+CPU_SIZES_BYTES = (2**12, 2**20)
+"""Messages whose share of the cores is measured."""
+CPU_CALLS = 5
+PAUSE_S = 0.1
+"""After it a shaped link has its bucket full."""
+SOONER = 0.85
+"""A message that takes less than this share of its usual time after a pause was let through."""
 FILE_NAME = "calibration.json"
 
 
@@ -81,9 +104,10 @@ def measure(
     gemm_shapes: list[tuple[int, int, int]] | None = None,
     copy_bytes: int = COPY_BYTES,
     round_s: float = 0.05,
+    step_costs: bool = True,
     progress: Callable[[str], object] = print,
 ) -> Calibration:
-    """Measure along every axis with more than one rank, then products and copies.
+    """Measure along every axis with more than one rank, then products, copies, and a step's pieces.
 
     All ranks call this at the same time. All return the same numbers, each with its own machine.
 
@@ -93,6 +117,7 @@ def measure(
         gemm_shapes: (m, k, n) of the products; left out, those of `measure_gemms`.
         copy_bytes: size of the tensor that is copied.
         round_s: how long a round of calls lasts at least, in seconds.
+        step_costs: whether to time the pieces of a step, too; on CPUs only.
         progress: called with a line of text on rank 0.
     """
 
@@ -125,7 +150,101 @@ def measure(
             mesh.device, multiply=matmul, shapes=gemm_shapes, progress=say, **together
         ),
         copy_bytes_per_s=measure_copy(mesh.device, num_bytes=copy_bytes, **together),
+        costs=(
+            measure_step_costs(mesh, hosts, sizes_bytes, round_s, say)
+            if step_costs and mesh.device.type == "cpu"
+            else None
+        ),
     )
+
+
+def measure_step_costs(
+    mesh: Mesh,
+    hosts: list[str],
+    sizes_bytes: tuple[int, ...],
+    round_s: float,
+    say: Callable[[str], None],
+) -> StepCosts:
+    """Time the pieces of a training step on CPUs, and messages between two ranks.
+
+    All ranks call this at the same time; the arguments are those of `measure`.
+    """
+    say("pieces of a training step")
+    found = measure_pieces(mesh) if mesh.rank == 0 else None
+    found = comm.all_gather_object(found, mesh.world)[0]
+    assert found is not None
+    pieces, overhead = found
+    computing, memory = measure_slowdown(mesh)
+    pair, cpu, forgiven = (), (), 0.0
+    if mesh.world_size > 1:
+        say("messages between two ranks")
+        two = first_ranks(replace(mesh, dp=replace(mesh.world, name="dp")), 2, {})
+        measured = None
+        if two is not None:
+            sizes = tuple(size for size in PAIR_SIZES_BYTES if size <= max(sizes_bytes))
+            sizes = sizes if len(sizes) > 1 else sizes_bytes
+            measured = _measure_pair(two, hosts, sizes, round_s, say)
+        measured = comm.all_gather_object(measured, mesh.world)[0]
+        assert measured is not None
+        pair, cpu, forgiven = measured
+    return StepCosts(
+        pieces=pieces,
+        **overhead._asdict(),
+        computing_slowdown=computing,
+        memory_slowdown=memory,
+        pair=pair,
+        message_cpu=cpu,
+        forgiven_bytes=forgiven,
+        widened=not cpu_multiplies_bf16(),
+    )
+
+
+def _measure_pair(
+    two: Mesh,
+    hosts: list[str],
+    sizes_bytes: tuple[int, ...],
+    round_s: float,
+    say: Callable[[str], None],
+) -> tuple[tuple[Collective, ...], tuple[MessageCpu, ...], float]:
+    """Return the messages of two ranks, what they cost the cores, and what a link forgives."""
+    operations = (all_reduce, reduce_scatter, all_gather, send)
+    lines = tuple(
+        measure_collective(operation, two.dp, two, hosts, sizes_bytes, round_s / 2, say)
+        for operation in operations
+    )
+    cpu = []
+    for operation in operations:
+        sent, core_s = [], []
+        for size_bytes in CPU_SIZES_BYTES:
+            full, spare = (torch.zeros(size_bytes // 4) for _ in range(2))
+            operation(full, spare, two.dp)
+            comm.barrier(two.world)
+            before, start_s = two.dp.traffic.num_bytes, time.process_time()
+            for _ in range(CPU_CALLS):
+                operation(full, spare, two.dp)
+            core_s.append((time.process_time() - start_s) / CPU_CALLS)
+            sent.append((two.dp.traffic.num_bytes - before) / CPU_CALLS)
+        small_s, large_s = largest(core_s, two)
+        per_byte = max(0.0, large_s - small_s) / (sent[1] - sent[0])
+        per_message = max(0.0, small_s - per_byte * sent[0])
+        cpu.append(MessageCpu(operation=operation.__name__, s_per_message=per_message,
+                              s_per_byte=per_byte))  # fmt: skip
+    size_bytes = CPU_SIZES_BYTES[-1]
+    full, spare = (torch.zeros(size_bytes // 4) for _ in range(2))
+    times_s = []
+    for _ in range(3):
+        time.sleep(PAUSE_S)
+        comm.barrier(two.world)
+        start_s = time.perf_counter()
+        send(full, spare, two.dp)
+        times_s.append(time.perf_counter() - start_s)
+    (after_pause_s,) = largest([statistics.median(times_s)], two)
+    fit = lines[-1].fit
+    usual_s = fit.time_s(size_bytes)
+    forgiven = 0.0
+    if after_pause_s < SOONER * usual_s:
+        forgiven = min(size_bytes, (usual_s - after_pause_s) * fit.bytes_per_s)
+    return lines, tuple(cpu), forgiven
 
 
 def measure_collective(
@@ -200,6 +319,7 @@ def main() -> None:
     run = runlog.read_config(args.run_dir)
     rank = int(os.environ.get("RANK", "0"))
     set_threads()
+    keep_freed_memory()
     words = {"device": run.train.device, "backend": run.train.backend}
     try:
         with connected(layout=run.layout, timeout_s=run.train.timeout_s, **words) as mesh:

@@ -256,6 +256,7 @@ def test_collectives_send_the_bytes_that_are_written_down(n, layout, axes):
             gemm_shapes=[(8, 8, 8)],
             copy_bytes=4096,
             round_s=1e-4,
+            step_costs=False,
             progress=progress,
         )
         sent = {axis.name: axis.traffic.num_bytes for axis in (mesh.dp, mesh.pp, mesh.tp)}
@@ -281,7 +282,10 @@ def test_collectives_send_the_bytes_that_are_written_down(n, layout, axes):
 
 def test_one_rank_has_no_collectives():
     measured = run_ranks(
-        lambda mesh: measure(mesh, gemm_shapes=[(8, 8, 8)], copy_bytes=4096, round_s=1e-5), 1
+        lambda mesh: measure(
+            mesh, gemm_shapes=[(8, 8, 8)], copy_bytes=4096, round_s=1e-5, step_costs=False
+        ),
+        1,
     )[0]
     assert measured.collectives == () and measured.gemms
     with pytest.raises(ValueError, match="measured on one rank"):
@@ -322,7 +326,7 @@ def test_command_writes_file_figure_and_table(tmp_path, monkeypatch, capfd):
     from course_lib.train import calibrate as ranks
 
     quick = lambda mesh, **words: measure(  # noqa: E731
-        mesh, gemm_shapes=[(8, 8, 8)], copy_bytes=4096, round_s=1e-4, **words
+        mesh, gemm_shapes=[(8, 8, 8)], copy_bytes=4096, round_s=1e-4, step_costs=False, **words
     )
     monkeypatch.setattr(ranks, "measure", quick)
     assert calibrate(CalibrateOptions(out=str(tmp_path), max_mib=0.02)) == 0
@@ -345,3 +349,48 @@ def test_job_runs_the_measuring_program_with_the_scripts_other_lines_unchanged(t
         '-m course_lib.train "$run_dir"', '-m course_lib.train.calibrate --max-mib=4 "$run_dir"'
     )
     assert after != before
+
+
+def test_pieces_of_a_step_are_timed_on_every_rank_alike(monkeypatch):
+    from course_lib.train import costs
+
+    monkeypatch.setattr(costs, "SIZES", ())  # the one that is all overhead is left
+    monkeypatch.setattr(costs, "UPDATED", 2**10)
+    monkeypatch.setattr(costs, "WINDOW_S", 0.005)
+    monkeypatch.setattr(costs, "SHORT_S", 0.0)
+
+    def run(mesh):
+        words = {"gemm_shapes": [(8, 8, 8)], "copy_bytes": 4096, "round_s": 1e-5}
+        return measure(mesh, sizes_bytes=(1024, 4096), progress=lambda text: None, **words)
+
+    measured = run_ranks(run, 3)
+    found = measured[0].costs
+    assert found is not None and all(other.costs == found for other in measured)
+    kinds = {(piece.kind, piece.precision) for piece in found.pieces}
+    names = ("product", "attention", "gelu", "block", "loss", "entrance", "collect", "update")
+    assert kinds == {(kind, precision) for kind in names for precision in costs.PRECISIONS}
+    assert all(piece.forward_s > 0 for piece in found.pieces)
+    assert all(piece.core for piece in found.pieces if piece.kind == "attention")
+    assert len(found.computing_slowdown) == len(found.memory_slowdown) == 3
+    assert found.computing_slowdown[0] == 1.0 and min(found.memory_slowdown) >= 1.0
+    assert {(each.operation, each.num_ranks) for each in found.pair} == {
+        (name, 2) for name in ("all_reduce", "reduce_scatter", "all_gather", "send")
+    }
+    assert {line.operation for line in found.message_cpu} == {each.operation for each in found.pair}
+    assert min(found.step_s, found.micro_batch_s, found.block_s, found.recompute_s) >= 0
+
+
+def test_the_class_of_a_missing_field_decides_whether_a_file_is_whole(tmp_path):
+    path = tmp_path / "calibration.json"
+    write_calibration(path, calibration())
+    values = json.loads(path.read_text())
+    assert values.pop("costs") is None
+    path.write_text(json.dumps(values))
+    assert read_calibration(path) == calibration()  # it came later, so it may be missing
+    del values["gemms"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="lacks these keys.*: gemms"):
+        read_calibration(path)
+    path.write_text(json.dumps(values | {"gemms": [], "cost": None}))
+    with pytest.raises(ValueError, match="cost"):
+        read_calibration(path)
