@@ -23,8 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from course_lib.plan.cases import FULL, NONE, Array, Cases
-
-FLOAT32_BYTES = 4
+from course_lib.plan.shares import FLOAT32_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
