@@ -124,6 +124,11 @@ def judge_nodes(hosts: Mapping[str, Mapping[str, Any]], states: Mapping[str, str
             worst = FAILED
             faults.append(f"{name} is {state}")
             remedies.append(f"`workshop node off {name}` and `workshop node on {name}`")
+        elif slowed := [host["link"][key] for key in ("rate", "latency")
+                        if host["link"][key] != "none"]:  # fmt: skip
+            # Asked for, but forgotten easily: every later run is slower by it.
+            faults.append(f"{name}'s cable is set to {' '.join(slowed)}")
+            remedies.append(f"`workshop link {name} none`")
     if faults:
         return Finding(worst, "; ".join(faults), ", ".join(remedies))
     return Finding(OK, f"{len(hosts)} of {len(hosts)} are usable")

@@ -321,8 +321,8 @@ def test_dead_daemons_are_named():
     assert "workshop up" in finding.remedy
 
 
-def host(power: str = "on", cut: bool = False) -> dict:
-    return {"power": power, "link": {"rate": "none", "latency": "none", "cut": cut}}
+def host(power: str = "on", cut: bool = False, rate: str = "none") -> dict:
+    return {"power": power, "link": {"rate": rate, "latency": "none", "cut": cut}}
 
 
 @pytest.mark.parametrize(
@@ -332,6 +332,8 @@ def host(power: str = "on", cut: bool = False) -> dict:
         (host(), "allocated", OK, ""),
         (host("off"), "idle", WARNING, "`workshop node on node1`"),
         (host(cut=True), "down*", WARNING, "`workshop link node1 join`"),
+        (host(rate="100mbit"), "idle", WARNING, "`workshop link node1 none`"),
+        (host(rate="100mbit"), "drained", WARNING, "`scontrol update nodename=node1 state=resume`"),
         (host(), "drained", WARNING, "`scontrol update nodename=node1 state=resume`"),
         (host(), "down*", FAILED, "`workshop node off node1` and `workshop node on node1`"),
         (host(), "idle*", FAILED, "`workshop node off node1` and `workshop node on node1`"),
