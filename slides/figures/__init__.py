@@ -1,0 +1,1 @@
+"""One module a figure, NAME.py with ALT, SOURCE and draw(), and its picture beside it, NAME.svg."""
