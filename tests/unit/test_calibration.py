@@ -23,7 +23,8 @@ from course_lib.plots import calibration_figure, png_bytes
 from course_lib.profile import comm_bench
 from course_lib.profile.comm_bench import SIZES_BYTES, fit_alpha_beta, measure_copy, measure_gemms
 from course_lib.slurm.site import load_site
-from course_lib.train.calibrate import OPERATIONS, measure, sizes_up_to
+from course_lib.train.calibrate import measure, sizes_up_to
+from course_lib.train.messages import OPERATIONS
 
 ALPHA_S, BETA_S_PER_BYTE = 2e-4, 1 / 12.5e6
 
@@ -355,7 +356,7 @@ def test_pieces_of_a_step_are_timed_on_every_rank_alike(monkeypatch):
     from course_lib.train import costs
 
     monkeypatch.setattr(costs, "SIZES", ())  # the one that is all overhead is left
-    monkeypatch.setattr(costs, "UPDATED", 2**10)
+    monkeypatch.setattr(costs, "REHEARSED", (("tiny", 2),))
     monkeypatch.setattr(costs, "WINDOW_S", 0.005)
     monkeypatch.setattr(costs, "SHORT_S", 0.0)
 
@@ -367,12 +368,18 @@ def test_pieces_of_a_step_are_timed_on_every_rank_alike(monkeypatch):
     found = measured[0].costs
     assert found is not None and all(other.costs == found for other in measured)
     kinds = {(piece.kind, piece.precision) for piece in found.pieces}
-    names = ("product", "attention", "gelu", "block", "loss", "entrance", "collect", "update")
+    names = (
+        "product", "attention", "gelu", "block", "loss", "entrance", "collect", "clear", "update",
+    )  # fmt: skip
     assert kinds == {(kind, precision) for kind in names for precision in costs.PRECISIONS}
     assert all(piece.forward_s > 0 for piece in found.pieces)
     assert all(piece.core for piece in found.pieces if piece.kind == "attention")
-    assert len(found.computing_slowdown) == len(found.memory_slowdown) == 3
-    assert found.computing_slowdown[0] == 1.0 and min(found.memory_slowdown) >= 1.0
+    for each in found.rehearsals:
+        assert each.ranks == (1, 2, 3) and min(each.time_s) > 0 and each.preset == "tiny"
+    assert [each.precision for each in found.rehearsals] == ["float32", "bf16"]
+    between = {(each.operation, each.num_ranks) for each in found.between}
+    assert between == {(name, n) for n in (2, 3) for name in
+                       ("all_reduce", "reduce_scatter", "all_gather", "send")}  # fmt: skip
     assert {(each.operation, each.num_ranks) for each in found.pair} == {
         (name, 2) for name in ("all_reduce", "reduce_scatter", "all_gather", "send")
     }
