@@ -116,13 +116,15 @@ def measure_step_costs(
 
     All ranks call this at the same time; the arguments are those of `measure`.
     """
+    # Whole models first: a node of the class cluster has no memory for what pieces leave behind.
+    give_back_memory()
+    say("steps rehearsed")
+    rehearsals = measure_rehearsals(mesh)
     say("pieces of a training step")
-    give_back_memory()  # a node of the class cluster has little
     found = measure_pieces(mesh) if mesh.rank == 0 else None
     found = comm.all_gather_object(found, mesh.world)[0]
     assert found is not None
     pieces, overhead = found
-    rehearsals = measure_rehearsals(mesh)
     pair, cpu, forgiven, between = (), (), 0.0, ()
     if mesh.world_size > 1:
         say("messages between two ranks")

@@ -78,6 +78,7 @@ class Overhead(NamedTuple):
 
 def measure_pieces(mesh: Mesh) -> tuple[tuple[Piece, ...], Overhead]:
     """Time every piece on this rank, and what the trainer itself needs."""
+    give_back_memory()
     keep_freed_memory()
     pieces = [piece for precision in PRECISIONS for piece in _of_layers(precision, mesh)]
     return tuple(pieces), _overhead(mesh, pieces)
