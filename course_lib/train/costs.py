@@ -97,7 +97,7 @@ def measure_rehearsals(mesh: Mesh) -> tuple[Rehearsal, ...]:
 def _rehearse(preset: str, micro_batch: int, precision: str, mesh: Mesh) -> Rehearsal:
     give_back_memory()  # two models need not be there at once
     model, alone = PRESETS[preset]().model, alone_mesh(mesh)
-    step = _step_of(model, precision, alone, micro_batch, MICRO_BATCHES)
+    parallel, step = _step_of(model, precision, alone, micro_batch, MICRO_BATCHES)
     step()
     most = min(mesh.world_size, MOST_AT_ONCE)
     counts = sorted({1, min(2, most), most})
@@ -107,6 +107,7 @@ def _rehearse(preset: str, micro_batch: int, precision: str, mesh: Mesh) -> Rehe
         taken_s = _one_of_many(step) if mesh.rank < count else 0.0
         ranks_s = comm.all_gather_object(taken_s, mesh.world)[:count]
         times_s.append(statistics.mean(ranks_s))
+    _empty(parallel)
     return Rehearsal(
         preset=preset,
         precision=precision,
@@ -124,14 +125,22 @@ def _step_of(
     micro_batch: int,
     micro_batches: int,
     recompute: Recompute = "none",
-) -> Callable[[], object]:
-    """Return a call that takes a step of the trainer, on this rank alone."""
+) -> tuple[ParallelModel, Callable[[], object]]:
+    """Return a model, and a call that takes a step of the trainer with it, on this rank alone."""
     count = micro_batch * micro_batches
     parallel = _trained(model, precision, alone, micro_batch, micro_batches, recompute)
     optimizer = build_optimizer(parallel, parallel.run.train)
     batch = torch.randint(model.vocab_size, (count, model.seq_len + 1))
     words = {"micro_batch": micro_batch, "global_tokens": batch.numel(), "grad_clip": 1.0}
-    return lambda: train_step(parallel, optimizer, batch, **words)
+    return parallel, lambda: train_step(parallel, optimizer, batch, **words)
+
+
+def _empty(parallel: ParallelModel) -> None:
+    """Give the memory of a model back: hooks, which Python cannot look into, keep it alive."""
+    tensors = [shard.weight for shard in parallel.shards]
+    tensors += [shard.grad for shard in parallel.shards if shard.grad is not None]
+    for tensor in (*parallel.module.parameters(), *tensors):
+        tensor.untyped_storage().resize_(0)
 
 
 def alone_mesh(mesh: Mesh) -> Mesh:
@@ -225,6 +234,7 @@ def _of_layers(precision: str, mesh: Mesh) -> list[Piece]:
         count = sum(len(shard.weight) for shard in parallel.shards)
         found.append(Piece(kind="update", precision=precision, shape=(count,),
                            forward_s=_seconds(step), backward_s=0.0))  # fmt: skip
+        _empty(parallel)
     bucket, gradient = torch.zeros(2**20), torch.ones(2**20).to(dtype)
     for kind, call in (
         ("collect", lambda: bucket.add_(gradient)),
@@ -268,7 +278,7 @@ def _overhead(mesh: Mesh, pieces: list[Piece]) -> Overhead:
 
     def step_s(layers: int, micro_batches: int, recompute: Recompute = "none") -> float:
         model = dataclasses.replace(DUMMY, num_layers=layers)
-        return _seconds(_step_of(model, "float32", alone, 1, micro_batches, recompute))
+        return _seconds(_step_of(model, "float32", alone, 1, micro_batches, recompute)[1])
 
     small_s, more_s, deep_s = step_s(1, 1), step_s(1, 5), step_s(5, 5)
     again_s = step_s(5, 5, "full")
