@@ -113,7 +113,7 @@ class LocalCosts:
         if not found:
             return self.message(operation, ranks, num_bytes, active)[1]
         measured = min(found, key=lambda each: abs(math.log(each.num_ranks / ranks)))
-        seconds = _message_s(measured, num_bytes)
+        seconds = measured.fit.time_s(num_bytes)  # the line: single sizes scatter here
         crowd = self.slowdown(active) / self.slowdown(measured.num_ranks) - 1
         cpu = self.message_cpu(operation, num_bytes)
         return max(seconds + min(cpu, seconds) * crowd, 1e-9)

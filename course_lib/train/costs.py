@@ -54,10 +54,9 @@ PRECISIONS = ("float32", "bf16")
 REPEATS = 4
 SHORT_S = 0.02
 """What is over sooner is repeated until so much time has passed."""
-REHEARSED = (("nano", 2), ("small", 1))
-"""Presets and micro-batches of whole steps."""
-MICRO_BATCHES = 2
-WINDOW_S = 0.3
+REHEARSED = (("nano", 2, 2), ("small", 1, 1))
+"""Whole steps: preset, sequences of a micro-batch, micro-batches."""
+WINDOW_S = 0.6
 """How long ranks take steps at once."""
 MOST_AT_ONCE = 8
 """Ranks that take steps at once, at most."""
@@ -88,16 +87,18 @@ def measure_rehearsals(mesh: Mesh) -> tuple[Rehearsal, ...]:
     """Time whole steps of REHEARSED on 1, 2 and all ranks at once; all ranks call this together."""
     keep_freed_memory()
     return tuple(
-        _rehearse(preset, micro_batch, precision, mesh)
-        for preset, micro_batch in REHEARSED
+        _rehearse(preset, micro_batch, micro_batches, precision, mesh)
+        for preset, micro_batch, micro_batches in REHEARSED
         for precision in PRECISIONS
     )
 
 
-def _rehearse(preset: str, micro_batch: int, precision: str, mesh: Mesh) -> Rehearsal:
+def _rehearse(
+    preset: str, micro_batch: int, micro_batches: int, precision: str, mesh: Mesh
+) -> Rehearsal:
     give_back_memory()  # two models need not be there at once
     model, alone = PRESETS[preset]().model, alone_mesh(mesh)
-    parallel, step = _step_of(model, precision, alone, micro_batch, MICRO_BATCHES)
+    parallel, step = _step_of(model, precision, alone, micro_batch, micro_batches)
     step()
     most = min(mesh.world_size, MOST_AT_ONCE)
     counts = sorted({1, min(2, most), most})
@@ -112,7 +113,7 @@ def _rehearse(preset: str, micro_batch: int, precision: str, mesh: Mesh) -> Rehe
         preset=preset,
         precision=precision,
         micro_batch=micro_batch,
-        micro_batches=MICRO_BATCHES,
+        micro_batches=micro_batches,
         ranks=tuple(counts),
         time_s=tuple(times_s),
     )
@@ -156,12 +157,13 @@ def alone_mesh(mesh: Mesh) -> Mesh:
 
 
 def _one_of_many(work: Callable[[], object]) -> float:
-    """Return how long a call takes, from two or as many as fit into the window."""
-    calls, start_s = 0, time.perf_counter()
-    while calls < 2 or time.perf_counter() < start_s + WINDOW_S:
+    """Return the median time of a call, from three or as many as fit into the window."""
+    times_s, begin_s = [], time.perf_counter()
+    while len(times_s) < 3 or time.perf_counter() < begin_s + WINDOW_S:
+        start_s = time.perf_counter()
         work()
-        calls += 1
-    return (time.perf_counter() - start_s) / calls
+        times_s.append(time.perf_counter() - start_s)
+    return statistics.median(times_s)
 
 
 def _of_layers(precision: str, mesh: Mesh) -> list[Piece]:

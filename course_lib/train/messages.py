@@ -31,7 +31,7 @@ PAIR_SIZES_BYTES = (2**10, 2**15, 2**18, 2**21)
 """Messages between two ranks only."""
 BETWEEN_SIZES_BYTES = (2**10, 2**17, 2**20)
 """Messages that work waits for."""
-BETWEEN_CALLS = 16
+BETWEEN_CALLS, BETWEEN_ROUNDS = 10, 5
 WORK_SIDE = 320
 """A product of this side is about a millisecond of work between messages."""
 CPU_SIZES_BYTES = (2**12, 2**20)
@@ -136,7 +136,7 @@ def measure_between(
     for operation in STEP_OPERATIONS:
         made = [_prepare(operation, size_bytes, mesh.dp, mesh) for size_bytes in sizes_bytes]
         calls: list[Callable[[], object]] = [lambda: None, *(call for call, _ in made)]
-        rounds = [[seconds(call) for call in calls] for _ in range(3)]
+        rounds = [[seconds(call) for call in calls] for _ in range(BETWEEN_ROUNDS)]
         alone_s, *with_s = map(statistics.median, zip(*rounds, strict=True))
         times_s = [max(1e-6, each - alone_s) for each in with_s]
         found.append(_collective(operation, mesh.dp, hosts, [sent for _, sent in made], times_s))
