@@ -44,6 +44,7 @@ from course_lib.plan.calibration import Piece, Rehearsal
 from course_lib.presets import PRESETS, nano, small
 from course_lib.profile.memory import give_back_memory, keep_freed_memory
 from course_lib.train.optim import build_optimizer, shorten, sum_of_squares, update
+from course_lib.train.prepare import choose_attention
 from course_lib.train.step import train_step
 
 SIZES = ((nano().model, (2, 8)), (small().model, (1, 4)))
@@ -54,7 +55,7 @@ PRECISIONS = ("float32", "bf16")
 REPEATS = 4
 SHORT_S = 0.02
 """What is over sooner is repeated until so much time has passed."""
-REHEARSED = (("nano", 2, 2), ("small", 1, 1))
+REHEARSED = (("nano", 2, 4), ("small", 1, 2))
 """Whole steps: preset, sequences of a micro-batch, micro-batches."""
 WINDOW_S = 0.6
 """How long ranks take steps at once."""
@@ -157,9 +158,9 @@ def alone_mesh(mesh: Mesh) -> Mesh:
 
 
 def _one_of_many(work: Callable[[], object]) -> float:
-    """Return the median time of a call, from three or as many as fit into the window."""
+    """Return the median time of a call, from two or as many as fit into the window."""
     times_s, begin_s = [], time.perf_counter()
-    while len(times_s) < 3 or time.perf_counter() < begin_s + WINDOW_S:
+    while len(times_s) < 2 or time.perf_counter() < begin_s + WINDOW_S:
         start_s = time.perf_counter()
         work()
         times_s.append(time.perf_counter() - start_s)
@@ -272,7 +273,7 @@ def _trained(
     )
     with torch.device("meta"):
         whole = GPT(model)
-    return parallelize(whole, run, alone)
+    return parallelize(whole, run, alone, attention=choose_attention(run, alone))
 
 
 def _overhead(mesh: Mesh, pieces: list[Piece]) -> Overhead:

@@ -25,6 +25,7 @@ from course_lib.profile.comm_bench import SIZES_BYTES, fit_alpha_beta, measure_c
 from course_lib.slurm.site import load_site
 from course_lib.train.calibrate import measure, sizes_up_to
 from course_lib.train.messages import OPERATIONS
+from tests.unit import calibrations
 
 ALPHA_S, BETA_S_PER_BYTE = 2e-4, 1 / 12.5e6
 
@@ -311,6 +312,16 @@ def test_table_names_every_measurement():
         assert words in text
     flat = AlphaBeta(alpha_s=1.0, beta_s_per_byte=0.0, residuals=(0.0,))
     assert math.isinf(flat.bytes_per_s)
+
+
+def test_table_tells_what_whole_steps_took():
+    made_up = calibrations.calibration()
+    assert made_up.costs is not None
+    [float32, _] = made_up.costs.rehearsals
+    times = ", ".join(f"{seconds * 1e3:.0f} ms" for seconds in float32.time_s)
+    assert f"nano float32: {times} while 1, 2, 4 ranks compute" in made_up.describe()
+    with pytest.raises(ValueError, match="begins with one rank"):
+        dataclasses.replace(float32, ranks=(2, 4), time_s=(1.0, 2.0))
 
 
 def test_layouts_of_any_size_are_carried_and_wrong_ones_refused():
