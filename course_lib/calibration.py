@@ -44,7 +44,7 @@ class CalibrateOptions:
     """Pipeline-parallel ranks."""
     tp: Annotated[int, tyro.conf.arg(name="layout.tp")] = 1
     """Tensor-parallel ranks."""
-    max_mib: float = 32.0
+    max_mib: float = 64.0
     """Largest message, MiB; a slow link may want fewer."""
     time: str | None = None
     """Time limit of the job: whole minutes or HH:MM:SS; left out, the site's."""

@@ -23,8 +23,8 @@ from torch import Tensor
 from course_lib.plan.calibration import AlphaBeta, Gemm
 from course_lib.profile.timing import synchronize
 
-SIZES_BYTES = tuple(2**power for power in range(10, 26, 3))
-"""1 KiB to 32 MiB."""
+SIZES_BYTES = tuple(2**power for power in (10, 12, 14, 17, 20, 22, 24, 26))
+"""1 KiB to 64 MiB; three small ones, as only these tell alpha, and any one may be spoilt."""
 MOST_CALLS = 4096
 """Calls in a round, at most."""
 MODEL_ERROR = 0.2

@@ -1,6 +1,6 @@
 """Measure this machine and its network: `torchrun -m course_lib.train.calibrate FOLDER`.
 
-Each collective of parallel/comm.py, along each axis of the mesh, from 1 KiB to 32 MiB:
+Each collective of parallel/comm.py, along each axis of the mesh, from 1 KiB to 64 MiB:
 
     time = alpha + bytes sent x beta        bytes sent: those that comm.py counts as leaving a rank
 
@@ -162,7 +162,7 @@ def _machine(device: torch.device) -> str:
 def main() -> None:
     """Join the other ranks, measure, and leave calibration.json in the run folder."""
     parser = argparse.ArgumentParser(prog="python -m course_lib.train.calibrate")
-    parser.add_argument("--max-mib", type=float, default=32, help="largest message, MiB")
+    parser.add_argument("--max-mib", type=float, default=64, help="largest message, MiB")
     parser.add_argument("run_dir", type=Path, help="run folder; its config.json has the layout")
     args = parser.parse_args()
     run = runlog.read_config(args.run_dir)
