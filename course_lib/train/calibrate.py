@@ -10,8 +10,8 @@ ping-pong would leave each direction idle half the time, and a token bucket (tc 
 comes after a pause. Only broadcasts do not wait for each other: their alpha is the gap between two
 in a row, which is less than the time until one has arrived.
 
-On CPUs the pieces of a training step follow (train/costs.py), with messages between two ranks only,
-so that runs on fewer ranks can be foretold, too.
+On CPUs whole steps and their pieces follow (train/costs.py), then messages between work, and those
+between two ranks only, so that runs on fewer ranks can be foretold, too (train/messages.py).
 """
 
 import argparse
@@ -112,7 +112,7 @@ def measure_step_costs(
     round_s: float,
     say: Callable[[str], None],
 ) -> StepCosts:
-    """Time the pieces of a training step on CPUs, and messages between two ranks.
+    """Time whole steps and their pieces on CPUs, and the messages that a step sends.
 
     All ranks call this at the same time; the arguments are those of `measure`.
     """

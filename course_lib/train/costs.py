@@ -56,7 +56,8 @@ REPEATS = 4
 SHORT_S = 0.02
 """What is over sooner is repeated until so much time has passed."""
 REHEARSED = (("nano", 2, 4), ("small", 1, 2))
-"""Whole steps: preset, sequences of a micro-batch, micro-batches."""
+"""Whole steps: preset, sequences of a micro-batch, micro-batches. Not fewer of these: the first one
+of a step takes longer than the others, and would count for too much."""
 WINDOW_S = 0.6
 """How long ranks take steps at once."""
 MOST_AT_ONCE = 8
