@@ -72,7 +72,7 @@ def forecast_figure(comparisons: Sequence[Comparison], *, title: str = "") -> Fi
             axes.annotate(
                 f"{each.name.split('-')[0]} {each.words}",
                 (each.measured_s or 0.0, each.forecast_s),
-                xytext=(6, -2) if right else (-6, -2),
+                xytext=(-6, -2) if not right else (6, -2) if each.error < 0 else (-4, 8),
                 textcoords="offset points",
                 ha="left" if right else "right",
                 va="top" if each.error < 0 else "bottom",

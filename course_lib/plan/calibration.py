@@ -94,12 +94,13 @@ class Piece:
     """A piece of a training step, timed on one rank while all others rest."""
 
     kind: str
-    """product, attention, gelu, block, loss, entrance, collect or update (train/costs.py)."""
+    """product, attention, gelu, block, loss, entrance, collect, clear, update (train/costs.py)."""
     precision: str
     """float32 or bf16."""
     shape: tuple[int, ...]
     """Its sizes; which they are depends on the kind."""
     forward_s: float
+    """Core seconds of the way there."""
     backward_s: float
     """0 where there is no way back."""
     core: str = ""
@@ -111,8 +112,36 @@ class MessageCpu:
     """What a message costs a rank's cores, whatever the network does: a line over bytes sent."""
 
     operation: str
+    """As in Collective."""
     s_per_message: float
+    """Core seconds, however short it is."""
     s_per_byte: float
+    """Core seconds that each byte adds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """Whole steps of a preset, by the trainer itself, on ranks that do not talk to each other."""
+
+    preset: str
+    """Whose model it is (presets.py)."""
+    precision: str
+    """float32 or bf16."""
+    micro_batch: int
+    """Sequences of a micro-batch."""
+    micro_batches: int
+    """Of a step."""
+    ranks: tuple[int, ...]
+    """How many took such steps at once, beginning with one."""
+    time_s: tuple[float, ...]
+    """Seconds of a step, for each of these."""
+
+    def __post_init__(self) -> None:
+        if not self.ranks or self.ranks[0] != 1 or len(self.ranks) != len(self.time_s):
+            raise ValueError(
+                f"a rehearsal on {self.ranks} ranks with {len(self.time_s)} times: it begins with "
+                "one rank, and has a time for each"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +149,7 @@ class StepCosts:
     """What plan/local.py foretells a training step on CPUs from (train/costs.py measures it)."""
 
     pieces: tuple[Piece, ...]
+    """Of the trainer's layers, loss and update."""
     step_s: float
     """The trainer itself, once a step: seconds besides the pieces."""
     micro_batch_s: float
@@ -128,25 +158,18 @@ class StepCosts:
     """The same for each block of a micro-batch."""
     recompute_s: float
     """The same for each block that is computed anew."""
-    computing_slowdown: tuple[float, ...]
-    """Time of a block's passes while 1, 2, ... ranks compute, over that of one alone."""
-    memory_slowdown: tuple[float, ...]
-    """The same of an update that is too large for the caches."""
+    rehearsals: tuple[Rehearsal, ...]
+    """What the pieces add up to in a whole step, where caches are colder and cores are shared."""
     pair: tuple[Collective, ...]
     """Messages between the first two ranks while the others rest."""
+    between: tuple[Collective, ...]
+    """What messages add to work of which each piece waits for them, on two and on all ranks."""
     message_cpu: tuple[MessageCpu, ...]
+    """One for each operation."""
     forgiven_bytes: float
     """What a link lets through at once after a pause (the bucket of a token bucket filter)."""
     widened: bool
     """Whether products in bf16 are done in float32 here."""
-
-    def __post_init__(self) -> None:
-        ranks = len(self.computing_slowdown), len(self.memory_slowdown)
-        if min(ranks) < 1 or len(set(ranks)) > 1:
-            raise ValueError(
-                f"slowdowns of {ranks[0]} and {ranks[1]} ranks: there is one of each for 1, 2, ... "
-                "ranks"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +183,15 @@ class Calibration:
     date: str
     """When, as ISO 8601 with the time zone."""
     torch_version: str
+    """As torch names itself."""
     device: str
     """cpu or cuda."""
     threads_per_rank: int
     """CPU threads that a rank computed with."""
     collectives: tuple[Collective, ...]
+    """Each operation along each axis with more than one rank."""
     gemms: tuple[Gemm, ...]
+    """Products of several shapes, all ranks at once."""
     copy_bytes_per_s: float
     """Bytes read plus bytes written, copying more than a cache holds, all ranks at once."""
     costs: StepCosts | None = None
@@ -195,11 +221,11 @@ class Calibration:
             lines.append(f"{gemm.dtype:9}{shape:>24}{gemm.flops_per_s / 1e9:10.1f}")
         lines += ["", f"copy {self.copy_bytes_per_s / 1e9:.2f} GB/s"]
         if self.costs is not None:
-            slower = ", ".join(f"{factor:.2f}" for factor in self.costs.computing_slowdown)
-            lines.append(
-                f"{len(self.costs.pieces)} pieces of a training step; computing takes {slower} "
-                "times as long while 1, 2, ... ranks compute"
-            )
+            lines.append(f"{len(self.costs.pieces)} pieces of a training step; whole steps:")
+            for each in self.costs.rehearsals:
+                times = ", ".join(f"{seconds * 1e3:.0f} ms" for seconds in each.time_s)
+                ranks = ", ".join(map(str, each.ranks))
+                lines.append(f"{each.preset} {each.precision}: {times} while {ranks} ranks compute")
         return "\n".join(lines)
 
 

@@ -33,12 +33,17 @@ class Request:
     """What is to be trained, and on what."""
 
     model: ModelConfig
+    """Its shape."""
     num_gpus: int
+    """All of them work."""
     hardware: Hardware
+    """One of those GPUs, and its node."""
     global_batch: int
     """Sequences of a step."""
     precision: Literal["float32", "bf16", "fp16"] = "bf16"
+    """Of weights and activations in products."""
     grad_dtype: Literal["float32", "bf16"] = "bf16"
+    """Of gradients as they are summed and kept."""
     software: Software = TORCH
     """What the program overlaps and repeats; whether attention is fused and dropout used."""
     offload: bool = False

@@ -29,7 +29,11 @@ WIDTHS = {"float32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cases:
-    """Runs to be planned; each field is an array, or a number for all of them."""
+    """Runs to be planned; each field is an array, or a number for all of them.
+
+    As in ModelConfig: vocab_size, seq_len, num_layers, num_heads, d_model, d_ff. As in Layout: the
+    ranks along dp, pp and tp, and virtual_stages.
+    """
 
     vocab_size: Array
     seq_len: Array

@@ -41,10 +41,13 @@ class Forecast:
     """One layout of a model on a cluster, and what training takes."""
 
     layout: Layout
+    """How the GPUs are arranged."""
     micro_batch: int
+    """Sequences that a rank works on at a time."""
     micro_batches: int
     """That each rank works through in a step."""
     step_s: float
+    """Seconds of a step."""
     parts_s: dict[str, float]
     """Seconds of the step by part (step_time.py)."""
     memory_bytes: dict[str, float]
@@ -54,8 +57,11 @@ class Forecast:
     mfu: float
     """That over the peak."""
     steps: int
+    """Until all tokens are trained on."""
     days: float
+    """Of all steps, without a pause."""
     gpu_hours: float
+    """Of all GPUs together."""
     cost_usd: tuple[float, float]
     """At the low and the high end of the price range; 0 where no price is known."""
     energy_kwh: float

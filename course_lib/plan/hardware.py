@@ -15,6 +15,7 @@ class Hardware:
     """One GPU, and the node it is in."""
 
     name: str
+    """By which `--gpu` finds it."""
     peak_flops_per_s: dict[str, float]
     """By dtype: float32, bf16, fp16."""
     tensor_cores: int
@@ -22,7 +23,9 @@ class Hardware:
     multiprocessors: int
     """Tiles of a matrix product that are worked on at a time (SMs)."""
     memory_bytes: float
+    """Of its own memory (HBM), in bytes."""
     memory_bytes_per_s: float
+    """Bytes per second between it and the multiprocessors."""
     link_bytes_per_s: float
     """To the other GPUs of the node, one direction."""
     link_latency_s: float
@@ -34,6 +37,7 @@ class Hardware:
     host_bytes_per_s: float
     """To the host's memory, per GPU, one direction."""
     gpus_per_node: int
+    """That the links connect."""
     power_w: float
     """Of the GPU at full load."""
     price_per_hour: tuple[float, float]

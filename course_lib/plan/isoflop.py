@@ -49,7 +49,7 @@ class PowerLaw:
     exponent: float
 
     def at(self, x: ArrayLike) -> Array:
-        """Return y."""
+        """Return y for x: a number of parameters or tokens for a budget in FLOPs, say."""
         return self.coefficient * positive(x, "x") ** self.exponent
 
 

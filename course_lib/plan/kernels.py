@@ -34,7 +34,9 @@ class Tile(NamedTuple):
     """What a multiprocessor works on at a time."""
 
     rows: int
+    """Of the result."""
     columns: int
+    """Of the result."""
     share: float
     """Of the rate that the largest ones reach: small ones read more per FLOP."""
 
@@ -60,12 +62,15 @@ class Work:
     """Seconds of one micro-batch, by kind."""
 
     gemm: Array
+    """Matrix products."""
     attention: Array
+    """Scores, softmax and the weighted sum."""
     elementwise: Array
+    """All else: it takes what its bytes take."""
 
     @property
     def total(self) -> Array:
-        """Their sum."""
+        """Their sum, in seconds."""
         return self.gemm + self.attention + self.elementwise
 
     def __add__(self, other: Work) -> Work:
@@ -90,8 +95,11 @@ class Kernels:
     """A GPU's kernels for the given cases."""
 
     cases: Cases
+    """Runs whose shapes are asked for."""
     hardware: Hardware
+    """The GPU."""
     constants: Constants
+    """Fitted once (constants.py)."""
 
     def gemm(self, m: Array, k: Array, n: Array, batch: Array | float = 1.0) -> Array:
         """Return the seconds of (m, k) x (k, n), done for `batch` pairs at once."""
@@ -132,7 +140,7 @@ class Kernels:
         )
 
     def early_stop(self) -> Array:
-        """Return what recomputing saves that ends with the last input that backward needs."""
+        """Return the seconds saved by recomputing only up to what backward needs."""
         cases = self.cases
         return self.gemm(cases.micro_batch * cases.seq_len, cases.d_ff / cases.tp, cases.d_model)
 

@@ -12,6 +12,8 @@ exact at what was timed. Work is 2 m k n FLOPs and B H T^2 K. Left out on purpos
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from course_lib.plan.calibration import Calibration, Collective, Piece, StepCosts
 
 Pass = tuple[float, float]
@@ -34,6 +36,9 @@ class LocalCosts:
             )
         self.costs: StepCosts = calibration.costs
         self.ranks = len(calibration.hosts)
+        self.pace: dict[int, float] = {1: 1.0}
+        """By number of ranks that compute, how much longer pieces take than where they were timed;
+        local.py finds it for a run."""
         self._calibration = calibration
         self._pieces: dict[tuple[str, str], list[Piece]] = {}
         for piece in self.costs.pieces:
@@ -42,15 +47,20 @@ class LocalCosts:
             others = [self._other(piece) for piece in self._of("block", precision)]
             self._pieces["other", precision] = others
 
-    def slowdown(self, ranks: int, memory: bool = False) -> float:
-        """Return by which factor computing is slower while so many ranks compute, over one alone.
+    def slowdown(self, ranks: int) -> float:
+        """Return by which factor the pieces of a step take longer while so many ranks compute.
 
         Above what was measured all cores are taken to be busy: twice the ranks, half the speed.
         """
-        measured = self.costs.memory_slowdown if memory else self.costs.computing_slowdown
-        if ranks <= len(measured):
-            return measured[max(ranks, 1) - 1]
-        return measured[-1] * ranks / len(measured)
+        counts = sorted(self.pace)
+        if ranks >= counts[-1]:
+            return self.pace[counts[-1]] * ranks / counts[-1]
+        upper = next(count for count in counts if count >= ranks)
+        if upper == ranks or upper == counts[0]:
+            return self.pace[upper]
+        lower = max(count for count in counts if count < ranks)
+        share = (ranks - lower) / (upper - lower)
+        return self.pace[lower] + share * (self.pace[upper] - self.pace[lower])
 
     def product(self, precision: str, tokens: int, inputs: int, outputs: int) -> Pass:
         """Return the seconds of a linear layer: (tokens, inputs) -> (tokens, outputs)."""
@@ -66,7 +76,7 @@ class LocalCosts:
         return min(pieces, key=lambda piece: _distance(piece.shape, shape)).core
 
     def by_numbers(self, kind: str, precision: str, numbers: int) -> Pass:
-        """Return the seconds of gelu, other, loss, entrance, collect or update."""
+        """Return the seconds of gelu, other, loss, entrance, collect, clear or update."""
         pieces = sorted(self._of(kind, precision), key=lambda piece: piece.shape)
         sizes = [piece.shape[0] for piece in pieces]
         forward = _line(sizes, [piece.forward_s for piece in pieces], numbers)
@@ -87,10 +97,7 @@ class LocalCosts:
         if ranks == 1:
             return 0.0, 0.0
         measured, together = self._measured(operation, ranks)
-        points = [(float(b), t) for b, t in zip(measured.bytes_sent, measured.time_s, strict=True)]
-        in_a_row = _line([b for b, _ in points], [t for _, t in points], num_bytes)
-        if num_bytes > points[-1][0]:
-            in_a_row = points[-1][1] + (num_bytes - points[-1][0]) * measured.fit.beta_s_per_byte
+        in_a_row = _message_s(measured, num_bytes)
         cpu = self.message_cpu(operation, num_bytes)
         crowd = self.slowdown(active) / self.slowdown(together) - 1
         in_a_row = max(in_a_row + min(cpu, in_a_row) * crowd, 1e-9)
@@ -99,6 +106,17 @@ class LocalCosts:
             rounds = (ranks - 1) / max(1, measured.num_ranks - 1)
             in_a_row += measured.time_s[0] * (rounds - 1)
         return in_a_row, min(in_a_row, cpu * self.slowdown(active) + measured.time_s[0])
+
+    def between(self, operation: str, ranks: int, num_bytes: float, active: int) -> float:
+        """Return the seconds of a message that work waits for; arguments as for `message`."""
+        found = [each for each in self.costs.between if each.operation == operation]
+        if not found:
+            return self.message(operation, ranks, num_bytes, active)[1]
+        measured = min(found, key=lambda each: abs(math.log(each.num_ranks / ranks)))
+        seconds = measured.fit.time_s(num_bytes)  # the line: single sizes scatter here
+        crowd = self.slowdown(active) / self.slowdown(measured.num_ranks) - 1
+        cpu = self.message_cpu(operation, num_bytes)
+        return max(seconds + min(cpu, seconds) * crowd, 1e-9)
 
     def message_cpu(self, operation: str, num_bytes: float) -> float:
         """Return the core seconds that a message costs each rank."""
@@ -170,6 +188,12 @@ class LocalCosts:
                 sums[way] += weight * math.log(max(seconds, 1e-9) / work(piece.shape))
         forward, backward = (math.exp(each / total) * work(shape) for each in sums)
         return forward, backward
+
+
+def _message_s(measured: Collective, num_bytes: float) -> float:
+    """Interpolate between the sizes that were measured; above them each byte adds what it does."""
+    above = max(0.0, num_bytes - measured.bytes_sent[-1]) * measured.fit.beta_s_per_byte
+    return float(np.interp(num_bytes, measured.bytes_sent, measured.time_s)) + above
 
 
 def _attention_work(shape: tuple[int, ...]) -> float:

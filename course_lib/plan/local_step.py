@@ -53,7 +53,7 @@ def update_tape(run: RunConfig, layout: Layout, costs: LocalCosts, stage: int) -
     held = buckets(run, layout, rank)
     numbers = sum(count for _, count in owned(held, layout, rank))
     seconds, _ = costs.by_numbers("update", run.train.precision, numbers)
-    items: list[Item] = [Work(seconds, "update", memory=True)]
+    items: list[Item] = [Work(seconds, "update")]
     if layout.zero in (1, 2) and layout.dp > 1:
         weight, _ = widths(run)
         for bucket in held:
@@ -69,9 +69,20 @@ def _ranks(layout: Layout) -> int:
 
 
 def _wire(
-    costs: LocalCosts, operation: str, ranks: int, sent: float, active: int, key: Any = None
+    costs: LocalCosts,
+    operation: str,
+    ranks: int,
+    sent: float,
+    active: int,
+    key: Any = None,
+    *,
+    awaited: bool = False,
 ) -> Wire:
-    return Wire(*costs.message(operation, ranks, sent, active), key)
+    """Return a message; one that is waited for at once takes what it takes between work."""
+    in_a_row_s, least_s = costs.message(operation, ranks, sent, active)
+    if awaited and ranks > 1:
+        least_s = costs.between(operation, ranks, sent, active)
+    return Wire(max(in_a_row_s, least_s), least_s, key)
 
 
 @dataclass
@@ -157,7 +168,8 @@ class _Step:
         """Wait for a message between tp ranks; what is sent is copied first."""
         if self.layout.tp > 1:
             self.items += [
-                _wire(self.costs, operation, self.layout.tp, sent, self.ranks), Land("tp"),
+                _wire(self.costs, operation, self.layout.tp, sent, self.ranks, awaited=True),
+                Land("tp"),
             ]  # fmt: skip
 
     def _halves(self, kinds: str) -> None:
@@ -179,7 +191,8 @@ class _Step:
         # Measured was a swap: each end of one message has half of it to do.
         cpu_s = self.costs.message_cpu("send", num_bytes) / 2
         if sends:
-            self.items.append(_wire(self.costs, "send", 2, num_bytes, self.ranks, key))
+            wire = _wire(self.costs, "send", 2, num_bytes, self.ranks, key, awaited=True)
+            self.items.append(wire)
         else:
             self.items.append(Need(key, "pp"))
         self._work(cpu_s * self.beside, "pp")
@@ -272,7 +285,8 @@ class _Step:
             if any(self._unit(each.name) == unit for each in bucket.parameters):
                 sent = bucket.numel * self.weight * (self.dp - 1) / self.dp
                 self.items += [
-                    _wire(self.costs, "all_gather", self.dp, sent, self.ranks), Land("dp"),
+                    _wire(self.costs, "all_gather", self.dp, sent, self.ranks, awaited=True),
+                    Land("dp"),
                 ]  # fmt: skip
 
     def _gradients(self, unit: Any, op: Op) -> None:
@@ -296,8 +310,8 @@ class _Step:
                 # The one before has to be there, and is added; the memory of this one was cleared.
                 precision, part = self.run.train.precision, bucket.numel // self.dp
                 added_s = self.costs.by_numbers("collect", precision, part)[0]
-                cleared_s = self.costs.by_numbers("collect", precision, bucket.numel)[0] / 3
-                self.items += [Land("dp"), Work(added_s + cleared_s, "dp", memory=True)]
+                cleared_s = self.costs.by_numbers("clear", precision, bucket.numel)[0]
+                self.items += [Land("dp"), Work(added_s + cleared_s, "dp")]
             share = bucket.numel * self.gradient * (self.dp - 1) / self.dp
             sent = share if self.zero else 2 * share
             self.items.append(_wire(self.costs, operation, self.dp, sent, self.ranks))

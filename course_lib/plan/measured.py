@@ -31,10 +31,13 @@ class MeasuredRun:
     """A row of a table."""
 
     name: str
+    """As the table calls it."""
     cases: Cases
     """One case."""
     hardware: Hardware
+    """One of its GPUs."""
     software: Software
+    """The program that was measured."""
     measured_s: float
     """Seconds of a step."""
 

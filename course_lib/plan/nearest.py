@@ -27,7 +27,9 @@ class Alternative:
     """A request that can be met, and what differs."""
 
     request: Request
+    """What can be met."""
     words: str
+    """What differs, for people."""
 
 
 def alternatives(request: Request) -> list[Alternative]:

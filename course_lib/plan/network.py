@@ -23,8 +23,11 @@ class Line:
     """The way between the ranks of an axis: alpha and bandwidth for every case."""
 
     ranks: Array
+    """Along the axis."""
     latency_s: Array
+    """Seconds of a message without content."""
     bytes_per_s: Array
+    """Bandwidth, each direction."""
 
     def all_reduce(self, num_bytes: Array) -> Array:
         """Return the seconds of a sum over all ranks, known to all."""

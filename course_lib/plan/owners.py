@@ -33,6 +33,7 @@ class Owners:
     weights: Array
     """What the products are made with."""
     gradients: Array
+    """As they are summed and kept."""
     master: Array
     """Weights in float32, where the others have fewer bits."""
     optimizer: Array

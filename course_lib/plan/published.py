@@ -24,14 +24,21 @@ class PublishedRun:
     parameters: float
     """As the table rounds them."""
     num_heads: int
+    """Of attention."""
     d_model: int
+    """Hidden size."""
     num_layers: int
+    """Blocks."""
     tp: int
+    """Tensor-parallel ranks."""
     pp: int
+    """Pipeline-parallel ranks."""
     num_gpus: int
+    """All of them."""
     global_batch: int
     """Sequences per step."""
     micro_batch: int
+    """Sequences that a rank works on at a time."""
     virtual_stages: int
     """Groups of layers per pipeline rank; 1: the schedule is not interleaved."""
     flops_per_gpu: float

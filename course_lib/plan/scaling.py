@@ -29,7 +29,9 @@ class Allocation(NamedTuple):
     """How a budget is spent."""
 
     parameters: Array
+    """N."""
     tokens: Array
+    """D."""
 
     @property
     def tokens_per_parameter(self) -> Array:
@@ -55,6 +57,7 @@ class ScalingLaw:
     alpha: float
     beta: float
     source: str = ""
+    """Paper and table, or what it was fitted to."""
 
     def __post_init__(self) -> None:
         for name in ("A", "B", "alpha", "beta"):
@@ -171,8 +174,11 @@ class OverTraining:
     """A smaller model that was trained for longer, to the loss of the compute-optimal one."""
 
     parameters: Array
+    """N."""
     tokens: Array
+    """D that it needs."""
     loss: Array
+    """That both reach, nats per token."""
     optimal: Allocation
     """What reaches the same loss with the fewest FLOPs."""
 
@@ -281,6 +287,7 @@ class KaplanLaw:
     alpha_N: float
     alpha_D: float
     source: str = ""
+    """Paper and equation."""
 
     def loss(self, parameters: ArrayLike, tokens: ArrayLike) -> Array:
         """Return L for N parameters without embeddings and a data set of D tokens (eq. 1.5)."""

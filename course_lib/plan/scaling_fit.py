@@ -37,11 +37,15 @@ class Fit:
     """A fitted law, and how good it is."""
 
     law: ScalingLaw
+    """The fitted law."""
     parameters: Array
+    """N of each run."""
     tokens: Array
+    """D of each run."""
     losses: Array
     """The runs that it was fitted to."""
     delta: float
+    """Where Huber's loss turns from squares to a line."""
     objective: float
     """The sum of Huber losses."""
     starts_that_agree: float
@@ -49,7 +53,7 @@ class Fit:
 
     @property
     def errors(self) -> Array:
-        """Law / measured - 1 of each run: above 0 the law's loss is too high."""
+        """Relative error of each run, law / measured - 1: above 0 the law's loss is too high."""
         return self.law.loss(self.parameters, self.tokens) / self.losses - 1
 
     @property

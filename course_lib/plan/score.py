@@ -31,9 +31,13 @@ class Score:
     """Predictions beside measurements; all errors are shares, 0.05 is 5 % too slow."""
 
     table: str
+    """What was scored."""
     names: tuple[str, ...]
+    """Of the rows."""
     measured_s: tuple[float, ...]
+    """Seconds of a step of each row."""
     predicted_s: tuple[float, ...]
+    """The same, foretold."""
     constant_s: tuple[float, ...]
     """Of the best constant FLOP/s."""
     constant_flops_per_s: float
@@ -41,10 +45,11 @@ class Score:
     constant_left_out_s: tuple[float, ...]
     """Of a constant that was chosen without the row."""
     constants_hash: str
+    """Of the constants that foretold them (constants.py)."""
 
     @property
     def errors(self) -> Array:
-        """predicted / measured - 1, row by row."""
+        """Relative error, predicted / measured - 1, row by row."""
         return np.array(self.predicted_s) / np.array(self.measured_s) - 1
 
     @property

@@ -28,6 +28,7 @@ class Search:
     """What became of every candidate."""
 
     request: Request
+    """What was asked for."""
     cases: Cases
     """All candidates."""
     reasons: Array

@@ -17,6 +17,7 @@ class Parameter(NamedTuple):
     """A parameter as one rank holds it."""
 
     name: str
+    """As the model names it."""
     numel: int
     """Numbers after the cut over tp."""
     copied: bool = False
@@ -27,6 +28,7 @@ class Bucket(NamedTuple):
     """Parameters that travel together along dp."""
 
     parameters: list[Parameter]
+    """In the order of its memory."""
     numel: int
     """Numbers in it, rounded up to a multiple of dp."""
     gathers: int = 2
@@ -74,6 +76,7 @@ def _parameters(run: RunConfig, layout: Layout, pp_rank: int) -> list[list[Param
 
 
 def buckets(run: RunConfig, layout: Layout, rank: int) -> list[Bucket]:
+    """Return the buckets of a rank, in the order in which its gradients fill them."""
     _, pp_rank, _ = coordinates(rank, layout)
     layers = _parameters(run, layout, pp_rank)
     assert layout.dp is not None
@@ -134,6 +137,7 @@ def owned(buckets: list[Bucket], layout: Layout, rank: int) -> list[tuple[Parame
 
 
 def my_stages(run: RunConfig, layout: Layout, pp_rank: int) -> list[range]:
+    """Return the blocks of each stage that a pipeline rank holds."""
     return stage_layers(run.model.num_layers, layout)[pp_rank :: layout.pp]
 
 

@@ -12,6 +12,7 @@ class Software:
     """The traits of a training program that step times depend on."""
 
     name: str
+    """By which `--software` finds it."""
     tp_overlap: bool
     """Whether weight gradients are computed while the tp sums of backward travel."""
     dp_overlap: bool
@@ -25,6 +26,7 @@ class Software:
     grad_bytes: int
     """Of a gradient as it was summed and sent; likewise."""
     source: str
+    """Where its traits are from."""
 
 
 SOFTWARE = (

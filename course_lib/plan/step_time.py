@@ -116,9 +116,13 @@ class Passes:
     """Seconds of one micro-batch in one chunk of a rank; the head is only in the last chunk."""
 
     forward: Work
+    """Kernels of the blocks."""
     backward: Work
+    """Kernels of the blocks."""
     head_forward: Work
+    """Logits and loss."""
     head_backward: Work
+    """Logits and loss."""
     again: Array
     """Computing again what was not kept, before backward."""
     tp: tuple[Array, Array]

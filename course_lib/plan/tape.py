@@ -22,8 +22,7 @@ class Work(NamedTuple):
     seconds: float
     """On a core that is free."""
     part: str
-    memory: bool = False
-    """Whether it is limited by the memory that the ranks share."""
+    """Under which the seconds are booked."""
 
 
 class Wire(NamedTuple):
@@ -41,13 +40,16 @@ class Land(NamedTuple):
     """Wait until what this rank has sent is through."""
 
     part: str
+    """Under which the waiting is booked."""
 
 
 class Need(NamedTuple):
     """Wait for a message."""
 
     key: tuple
+    """That of the `Wire`."""
     part: str
+    """Under which the waiting is booked."""
 
 
 Item = Work | Wire | Land | Need
@@ -70,15 +72,14 @@ class _Rank:
 
 def play(
     tapes: Sequence[Sequence[Item]],
-    slowdown: Callable[[int, bool], float],
+    slowdown: Callable[[int], float],
     bucket_s: float = 0.0,
 ) -> list[dict[str, float]]:
     """Return for each rank the seconds by part; their sum is when the rank is done.
 
     Args:
         tapes: what each rank does.
-        slowdown: number of ranks that compute, and whether it is memory that they need, to the
-            factor by which work takes longer.
+        slowdown: number of ranks that compute to the factor by which work takes longer.
         bucket_s: how long a link that is never idle takes for what it lets through at once.
 
     Raises:
@@ -92,8 +93,8 @@ def play(
         busy = [rank for rank in ranks if isinstance(rank.item, Work)]
         if all(rank.item is None for rank in ranks):
             return [rank.parts for rank in ranks]
-        factors = [slowdown(len(busy), rank.item.memory) for rank in busy]  # type: ignore[union-attr]
-        done_s = [now_s + r.left_s * f for r, f in zip(busy, factors, strict=True)]
+        factor = slowdown(len(busy))
+        done_s = [now_s + rank.left_s * factor for rank in busy]
         ends_s = [*done_s]
         ends_s += [rank.link_free_s for rank in ranks if isinstance(rank.item, Land)]
         needed = [rank.item.key for rank in ranks if isinstance(rank.item, Need)]
@@ -105,7 +106,7 @@ def play(
             item = rank.item
             if item is not None and not isinstance(item, Wire):
                 rank.parts[item.part] = rank.parts.get(item.part, 0.0) + next_s - now_s
-        for rank, factor, end_s in zip(busy, factors, done_s, strict=True):
+        for rank, end_s in zip(busy, done_s, strict=True):
             # By the clock and not by what is left: rounding would leave next to nothing for ever.
             finished = end_s <= next_s
             rank.at += finished

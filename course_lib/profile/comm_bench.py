@@ -9,7 +9,7 @@ else spoils one round of many sizes and not all rounds of one. Times over bytes 
     time = alpha + bytes sent x beta        bytes as in parallel/comm.py: those that leave a rank
 
 How ranks wait for each other comes in as two arguments, `barrier` and `largest`: this file knows of
-no network. The collectives themselves are called in train/calibrate.py.
+no network. The collectives themselves are called in train/messages.py.
 """
 
 import math
@@ -23,8 +23,8 @@ from torch import Tensor
 from course_lib.plan.calibration import AlphaBeta, Gemm
 from course_lib.profile.timing import synchronize
 
-SIZES_BYTES = tuple(2**power for power in range(10, 27, 2))
-"""1 KiB to 64 MiB."""
+SIZES_BYTES = tuple(2**power for power in (10, 12, 14, 17, 20, 22, 24, 26))
+"""1 KiB to 64 MiB; three small ones, as only these tell alpha, and any one may be spoilt."""
 MOST_CALLS = 4096
 """Calls in a round, at most."""
 MODEL_ERROR = 0.2
@@ -48,7 +48,7 @@ def time_calls(
     round_s: float = 0.05,
     budget_s: float = 2.0,
 ) -> list[float]:
-    """Return how long each call takes on the slowest rank, in seconds: medians of 3 to 7 rounds.
+    """Return how long each call takes on the slowest rank, in seconds: medians of 3 to 5 rounds.
 
     Args:
         calls: what to time; all ranks make each call equally often, in this order.
@@ -74,7 +74,7 @@ def time_calls(
             num_calls *= 2
             (elapsed_s,) = largest([time_round(call, num_calls)])
         nums_calls.append(num_calls)
-        rounds.append(max(3, min(7, int(budget_s / max(elapsed_s, 1e-9)))))
+        rounds.append(max(3, min(5, int(budget_s / max(elapsed_s, 1e-9)))))
     times_s: list[list[float]] = [[] for _ in calls]
     for number in range(max(rounds)):
         for index, call in enumerate(calls):
@@ -130,12 +130,12 @@ def measure_gemms(
         device: where to multiply.
         multiply: the product to time; the trainer's own for what a training run will get.
         barrier, largest, round_s: as for `time_calls`.
-        shapes: left out, squares of 64 to 2048 (256 to 8192 on a GPU) and some of a transformer.
+        shapes: left out, squares of 64 to 1024 (256 to 8192 on a GPU) and some of a transformer.
         limit_s: a product of which four would take longer than this is left out, in seconds.
         progress: called with a line of text about what is left out.
     """
     if shapes is None:
-        sides = [2**power for power in (range(8, 14) if device.type == "cuda" else range(6, 12))]
+        sides = [2**power for power in (range(8, 14) if device.type == "cuda" else range(6, 11))]
         shapes = [*((side, side, side) for side in sides), *RECTANGLES]
     gemms = []
     for name, dtype in DTYPES.items():

@@ -10,6 +10,7 @@ takes and gives back inside one operation, and tensors made before the counter w
 """
 
 import ctypes
+import gc
 import weakref
 from collections.abc import Iterable
 from typing import Any, Self
@@ -148,3 +149,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: below a GiB, blocks come from the heap
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: and its end is kept
+
+
+def give_back_memory() -> None:
+    """Give back to the system what `keep_freed_memory` has kept, and models that nothing uses."""
+    gc.collect()  # a model and the hooks on its parameters refer to each other
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,7 +1,8 @@
 """Time the pieces of a training step on CPUs: what plan/local.py foretells whole steps from.
 
-One rank computes while the others rest, so a time is that of a core that is free. What it means
-that ranks share cores is measured by itself: the same work on 1, 2, ... ranks at once. The pieces
+One rank computes while the others rest, so a time is that of a core that is free, and of caches
+that hold what the piece needs. What whole steps make of it, alone and while ranks share cores, is
+measured by rehearsals: steps of nano and small on 1, 2 and all ranks at once. The pieces
 are the trainer's own layers, loss and update, in the sizes of the presets nano and small; what is
 no piece, such as Python between them, is taken from steps of a model too small to compute:
 
@@ -12,6 +13,7 @@ no piece, such as Python between them, is taken from steps of a model too small 
     loss       (numbers,)                    logits of a micro-batch
     entrance   (numbers,)                    both tables; backward writes the whole token table
     collect    (numbers,)                    adding a gradient to its bucket
+    clear      (numbers,)                    a bucket of zeros, new in every micro-batch of ZeRO 2
     update     (numbers,)                    norm, clipping and AdamW
 
 Backward starts where forward has ended. With one thread a rank the clock is that of its core
@@ -38,10 +40,11 @@ from course_lib.parallel import comm
 from course_lib.parallel.mesh import Axis, Mesh, Traffic
 from course_lib.parallel.parallelize import DTYPES, ParallelModel, parallelize
 from course_lib.parallel.tensor import vocab_parallel_loss
-from course_lib.plan.calibration import Piece
-from course_lib.presets import nano, small
-from course_lib.profile.memory import keep_freed_memory
+from course_lib.plan.calibration import Piece, Rehearsal
+from course_lib.presets import PRESETS, nano, small
+from course_lib.profile.memory import give_back_memory, keep_freed_memory
 from course_lib.train.optim import build_optimizer, shorten, sum_of_squares, update
+from course_lib.train.prepare import choose_attention
 from course_lib.train.step import train_step
 
 SIZES = ((nano().model, (2, 8)), (small().model, (1, 4)))
@@ -52,12 +55,13 @@ PRECISIONS = ("float32", "bf16")
 REPEATS = 4
 SHORT_S = 0.02
 """What is over sooner is repeated until so much time has passed."""
-UPDATED = 2**22
-"""Numbers of an update that no cache holds."""
-WINDOW_S = 0.3
-"""How long ranks compute at once."""
+REHEARSED = (("nano", 2, 4), ("small", 1, 2))
+"""Whole steps: preset, sequences of a micro-batch, micro-batches. Not fewer of these: the first one
+of a step takes longer than the others, and would count for too much."""
+WINDOW_S = 0.6
+"""How long ranks take steps at once."""
 MOST_AT_ONCE = 8
-"""Ranks that compute at once, at most."""
+"""Ranks that take steps at once, at most."""
 
 Recompute = Literal["none", "selective", "full"]
 
@@ -75,39 +79,71 @@ class Overhead(NamedTuple):
 
 def measure_pieces(mesh: Mesh) -> tuple[tuple[Piece, ...], Overhead]:
     """Time every piece on this rank, and what the trainer itself needs."""
+    give_back_memory()
     keep_freed_memory()
     pieces = [piece for precision in PRECISIONS for piece in _of_layers(precision, mesh)]
     return tuple(pieces), _overhead(mesh, pieces)
 
 
-def measure_slowdown(mesh: Mesh) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return by number of ranks how much longer computing takes, and updates, than on one.
-
-    All ranks call this together.
-    """
+def measure_rehearsals(mesh: Mesh) -> tuple[Rehearsal, ...]:
+    """Time whole steps of REHEARSED on 1, 2 and all ranks at once; all ranks call this together."""
     keep_freed_memory()
-    block = Block(small().model)
-    x = torch.randn(1, small().model.seq_len, small().model.d_model, requires_grad=True)
-    weights = [torch.zeros(UPDATED, requires_grad=True)]
-    weights[0].grad = torch.zeros(UPDATED)
-    optimizer = torch.optim.AdamW(weights, fused=True)
+    return tuple(
+        _rehearse(preset, micro_batch, micro_batches, precision, mesh)
+        for preset, micro_batch, micro_batches in REHEARSED
+        for precision in PRECISIONS
+    )
 
-    def compute() -> None:
-        y = block(x)
-        y.backward(torch.ones_like(y))
-        block.zero_grad()
 
-    found: list[tuple[float, ...]] = []
-    for work in (compute, optimizer.step):
-        work()
-        times_s = []
-        for count in range(1, min(mesh.world_size, MOST_AT_ONCE) + 1):
-            comm.barrier(mesh.world)
-            taken_s = _one_of_many(work) if mesh.rank < count else 0.0
-            ranks_s = comm.all_gather_object(taken_s, mesh.world)[:count]
-            times_s.append(statistics.mean(ranks_s))
-        found.append(tuple(max(1.0, each / times_s[0]) for each in times_s))
-    return found[0], found[1]
+def _rehearse(
+    preset: str, micro_batch: int, micro_batches: int, precision: str, mesh: Mesh
+) -> Rehearsal:
+    give_back_memory()  # two models need not be there at once
+    model, alone = PRESETS[preset]().model, alone_mesh(mesh)
+    parallel, step = _step_of(model, precision, alone, micro_batch, micro_batches)
+    step()
+    most = min(mesh.world_size, MOST_AT_ONCE)
+    counts = sorted({1, min(2, most), most})
+    times_s = []
+    for count in counts:
+        comm.barrier(mesh.world)
+        taken_s = _one_of_many(step) if mesh.rank < count else 0.0
+        ranks_s = comm.all_gather_object(taken_s, mesh.world)[:count]
+        times_s.append(statistics.mean(ranks_s))
+    _empty(parallel)
+    return Rehearsal(
+        preset=preset,
+        precision=precision,
+        micro_batch=micro_batch,
+        micro_batches=micro_batches,
+        ranks=tuple(counts),
+        time_s=tuple(times_s),
+    )
+
+
+def _step_of(
+    model: ModelConfig,
+    precision: str,
+    alone: Mesh,
+    micro_batch: int,
+    micro_batches: int,
+    recompute: Recompute = "none",
+) -> tuple[ParallelModel, Callable[[], object]]:
+    """Return a model, and a call that takes a step of the trainer with it, on this rank alone."""
+    count = micro_batch * micro_batches
+    parallel = _trained(model, precision, alone, micro_batch, micro_batches, recompute)
+    optimizer = build_optimizer(parallel, parallel.run.train)
+    batch = torch.randint(model.vocab_size, (count, model.seq_len + 1))
+    words = {"micro_batch": micro_batch, "global_tokens": batch.numel(), "grad_clip": 1.0}
+    return parallel, lambda: train_step(parallel, optimizer, batch, **words)
+
+
+def _empty(parallel: ParallelModel) -> None:
+    """Give the memory of a model back: hooks, which Python cannot look into, keep it alive."""
+    tensors = [shard.weight for shard in parallel.shards]
+    tensors += [shard.grad for shard in parallel.shards if shard.grad is not None]
+    for tensor in (*parallel.module.parameters(), *tensors):
+        tensor.untyped_storage().resize_(0)
 
 
 def alone_mesh(mesh: Mesh) -> Mesh:
@@ -123,12 +159,13 @@ def alone_mesh(mesh: Mesh) -> Mesh:
 
 
 def _one_of_many(work: Callable[[], object]) -> float:
-    """Return how long a call takes, from as many as fit into the window."""
-    calls, start_s = 0, time.perf_counter()
-    while time.perf_counter() < start_s + WINDOW_S:
+    """Return the median time of a call, from two or as many as fit into the window."""
+    times_s, begin_s = [], time.perf_counter()
+    while len(times_s) < 2 or time.perf_counter() < begin_s + WINDOW_S:
+        start_s = time.perf_counter()
         work()
-        calls += 1
-    return (time.perf_counter() - start_s) / calls
+        times_s.append(time.perf_counter() - start_s)
+    return statistics.median(times_s)
 
 
 def _of_layers(precision: str, mesh: Mesh) -> list[Piece]:
@@ -201,10 +238,14 @@ def _of_layers(precision: str, mesh: Mesh) -> list[Piece]:
         count = sum(len(shard.weight) for shard in parallel.shards)
         found.append(Piece(kind="update", precision=precision, shape=(count,),
                            forward_s=_seconds(step), backward_s=0.0))  # fmt: skip
+        _empty(parallel)
     bucket, gradient = torch.zeros(2**20), torch.ones(2**20).to(dtype)
-    collect_s = _seconds(lambda: bucket.add_(gradient))
-    found.append(Piece(kind="collect", precision=precision, shape=(len(bucket),),
-                       forward_s=collect_s, backward_s=0.0))  # fmt: skip
+    for kind, call in (
+        ("collect", lambda: bucket.add_(gradient)),
+        ("clear", lambda: torch.zeros(len(bucket))),
+    ):
+        found.append(Piece(kind=kind, precision=precision, shape=(len(bucket),),
+                           forward_s=_seconds(call), backward_s=0.0))  # fmt: skip
     return found
 
 
@@ -217,17 +258,23 @@ def _trained(
     model: ModelConfig,
     precision: str,
     alone: Mesh,
+    micro_batch: int = 1,
     micro_batches: int = 1,
     recompute: Recompute = "none",
 ) -> ParallelModel:
-    train = TrainConfig(steps=1, global_batch=micro_batches, micro_batch=1, lr=1e-3,
-                        precision=precision)  # fmt: skip  # pyright: ignore[reportArgumentType]
+    train = TrainConfig(
+        steps=1,
+        global_batch=micro_batch * micro_batches,
+        micro_batch=micro_batch,
+        lr=1e-9,
+        precision=precision,  # pyright: ignore[reportArgumentType]
+    )
     run = RunConfig(
         name="costs", model=model, layout=Layout(dp=1, recompute=recompute), train=train
     )
     with torch.device("meta"):
         whole = GPT(model)
-    return parallelize(whole, run, alone)
+    return parallelize(whole, run, alone, attention=choose_attention(run, alone))
 
 
 def _overhead(mesh: Mesh, pieces: list[Piece]) -> Overhead:
@@ -235,11 +282,7 @@ def _overhead(mesh: Mesh, pieces: list[Piece]) -> Overhead:
 
     def step_s(layers: int, micro_batches: int, recompute: Recompute = "none") -> float:
         model = dataclasses.replace(DUMMY, num_layers=layers)
-        parallel = _trained(model, "float32", alone, micro_batches, recompute)
-        optimizer = build_optimizer(parallel, parallel.run.train)
-        batch = torch.zeros(micro_batches, model.seq_len + 1, dtype=torch.int64)
-        words = {"micro_batch": 1, "global_tokens": batch.numel(), "grad_clip": 1.0}
-        return _seconds(lambda: train_step(parallel, optimizer, batch, **words))
+        return _seconds(_step_of(model, "float32", alone, 1, micro_batches, recompute)[1])
 
     small_s, more_s, deep_s = step_s(1, 1), step_s(1, 5), step_s(5, 5)
     again_s = step_s(5, 5, "full")

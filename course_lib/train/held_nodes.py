@@ -36,7 +36,7 @@ from course_lib.parallel.mesh import Axis, Mesh, first_ranks
 from course_lib.parallel.parallelize import parallelize
 from course_lib.profile.memory import keep_freed_memory
 from course_lib.profile.timing import synchronize
-from course_lib.train.calibrate import all_reduce, largest, measure_collective
+from course_lib.train.messages import all_reduce, largest, measure_collective
 from course_lib.train.optim import build_optimizer
 from course_lib.train.prepare import choose_attention
 from course_lib.train.step import train_step

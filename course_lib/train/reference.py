@@ -5,7 +5,7 @@ profile is recorded each rank also times, on its own shapes and at the same time
 standard attention core, the standard MLP, the fused optimizer, matrix products in both types and
 with rounded sizes, a copy, and a small and a large sum over dp. It takes a fraction of a second, on
 a slow network one or two. The advisor (profile/advisor.py) compares. Left out on purpose: the other
-collectives and axes, which train/calibrate.py measures.
+collectives and axes, which train/messages.py measures.
 """
 
 import statistics
@@ -25,7 +25,7 @@ from course_lib.parallel.eager import eager
 from course_lib.parallel.parallelize import DTYPES, ParallelModel
 from course_lib.profile.comm_bench import fit_alpha_beta, measure_copy, time_calls
 from course_lib.profile.timing import measure_peak_flops, synchronize
-from course_lib.train.calibrate import largest
+from course_lib.train.messages import largest
 
 REPEATS = 5
 GRAIN = 16

@@ -1,15 +1,22 @@
 """Calibrations that nobody measured: rates are the same for all sizes, so times can be foretold."""
 
+import dataclasses
 import math
 
+from course_lib.config import Layout
 from course_lib.plan.calibration import (
     AlphaBeta,
     Calibration,
     Collective,
     MessageCpu,
     Piece,
+    Rehearsal,
     StepCosts,
 )
+from course_lib.plan.local_costs import LocalCosts
+from course_lib.plan.local_step import step_tape, update_tape
+from course_lib.plan.tape import Work
+from course_lib.presets import nano
 
 FLOPS_PER_S, NUMBERS_PER_S = 50e9, 1e9
 SIZES = ((256, 128, 384), (1024, 384, 1536))
@@ -24,7 +31,7 @@ def pieces(precision: str = "float32") -> list[Piece]:
     found = [piece("product", size, 2 * math.prod(size) / FLOPS_PER_S) for size in SIZES]
     shape = (2, 4, 128, 32)
     found.append(piece("attention", shape, math.prod(shape) * 128 / FLOPS_PER_S, "sdpa"))
-    for kind in ("gelu", "loss", "entrance", "collect", "update"):
+    for kind in ("gelu", "loss", "entrance", "collect", "clear", "update"):
         found += [piece(kind, (n,), n / NUMBERS_PER_S) for n in (2**10, 2**22)]
     return [*found, piece("block", (2, 128, 128, 4, 512), 2.5e-3)]
 
@@ -45,8 +52,14 @@ def collective(
 
 
 def calibration(
-    *, bytes_per_s: float = 1e9, alpha_s: float = 1e-4, forgiven: float = 0.0, **costs
+    *,
+    bytes_per_s: float = 1e9,
+    alpha_s: float = 1e-4,
+    forgiven: float = 0.0,
+    cores: int = 2,
+    **costs,
 ) -> Calibration:
+    """Return one in which steps take what their pieces sum up to, on so many cores."""
     words = {"bytes_per_s": bytes_per_s, "alpha_s": alpha_s}
     values = {
         "pieces": tuple(pieces() + pieces("bf16")),
@@ -54,8 +67,8 @@ def calibration(
         "micro_batch_s": 2e-4,
         "block_s": 1e-4,
         "recompute_s": 3e-4,
-        "computing_slowdown": (1.0, 1.0, 1.5, 2.0),  # two cores
-        "memory_slowdown": (1.0, 1.5, 2.2, 3.0),
+        "rehearsals": (),
+        "between": (),
         "pair": tuple(collective(name, 2, **words) for name in OPERATIONS),
         "message_cpu": tuple(
             MessageCpu(operation=name, s_per_message=5e-5, s_per_byte=2e-10) for name in OPERATIONS
@@ -63,7 +76,7 @@ def calibration(
         "forgiven_bytes": forgiven,
         "widened": False,
     }
-    return Calibration(
+    made_up = Calibration(
         machine="An invented processor",
         hosts=("node1", "node2", "node3", "node4"),
         date="2026-11-23T10:00:00+00:00",
@@ -75,3 +88,32 @@ def calibration(
         copy_bytes_per_s=1e10,
         costs=StepCosts(**{**values, **costs}),
     )
+    if "rehearsals" in costs:
+        return made_up
+    found = []
+    for precision in ("float32", "bf16"):
+        step_s = rehearsed_s(made_up, precision)
+        slower = tuple(max(1.0, ranks / cores) for ranks in (1, 2, 4))
+        found.append(
+            Rehearsal(
+                preset="nano",
+                precision=precision,
+                micro_batch=2,
+                micro_batches=2,
+                ranks=(1, 2, 4),
+                time_s=tuple(step_s * factor for factor in slower),
+            )
+        )
+    assert made_up.costs is not None
+    return dataclasses.replace(
+        made_up, costs=dataclasses.replace(made_up.costs, rehearsals=tuple(found))
+    )
+
+
+def rehearsed_s(made_up: Calibration, precision: str) -> float:
+    """Return what the pieces of a rehearsal sum up to."""
+    train = dataclasses.replace(nano().train, global_batch=4, micro_batch=2, precision=precision)
+    run, alone = dataclasses.replace(nano(), train=train), Layout(dp=1)
+    costs = LocalCosts(made_up)
+    items = step_tape(run, alone, costs, 0) + update_tape(run, alone, costs, 0)
+    return costs.costs.step_s + sum(item.seconds for item in items if isinstance(item, Work))

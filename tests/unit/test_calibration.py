@@ -23,7 +23,9 @@ from course_lib.plots import calibration_figure, png_bytes
 from course_lib.profile import comm_bench
 from course_lib.profile.comm_bench import SIZES_BYTES, fit_alpha_beta, measure_copy, measure_gemms
 from course_lib.slurm.site import load_site
-from course_lib.train.calibrate import OPERATIONS, measure, sizes_up_to
+from course_lib.train.calibrate import measure, sizes_up_to
+from course_lib.train.messages import OPERATIONS
+from tests.unit import calibrations
 
 ALPHA_S, BETA_S_PER_BYTE = 2e-4, 1 / 12.5e6
 
@@ -176,7 +178,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path):
         (("gemms", 0), 3, r"gemms\[0\] should be a JSON object"),
         (("gemms", 0, "m"), True, r"gemms\[0\].m is True"),
         (("gemms", 0, "speed"), 3, r"gemms\[0\].*speed"),
-        (("collectives", 1, "time_s"), [1.0], "send over dp has 9 sizes, 1 times"),
+        (("collectives", 1, "time_s"), [1.0], "send over dp has 8 sizes, 1 times"),
     ],
 )
 def test_what_is_no_calibration_is_refused_by_name(tmp_path, keys, value, words):
@@ -312,6 +314,16 @@ def test_table_names_every_measurement():
     assert math.isinf(flat.bytes_per_s)
 
 
+def test_table_tells_what_whole_steps_took():
+    made_up = calibrations.calibration()
+    assert made_up.costs is not None
+    [float32, _] = made_up.costs.rehearsals
+    times = ", ".join(f"{seconds * 1e3:.0f} ms" for seconds in float32.time_s)
+    assert f"nano float32: {times} while 1, 2, 4 ranks compute" in made_up.describe()
+    with pytest.raises(ValueError, match="begins with one rank"):
+        dataclasses.replace(float32, ranks=(2, 4), time_s=(1.0, 2.0))
+
+
 def test_layouts_of_any_size_are_carried_and_wrong_ones_refused():
     run = carrier(CalibrateOptions(nodes=3, ntasks_per_node=2, tp=2))
     assert (run.layout.dp, run.layout.pp, run.layout.tp) == (3, 1, 2)
@@ -355,7 +367,7 @@ def test_pieces_of_a_step_are_timed_on_every_rank_alike(monkeypatch):
     from course_lib.train import costs
 
     monkeypatch.setattr(costs, "SIZES", ())  # the one that is all overhead is left
-    monkeypatch.setattr(costs, "UPDATED", 2**10)
+    monkeypatch.setattr(costs, "REHEARSED", (("tiny", 2, 1),))
     monkeypatch.setattr(costs, "WINDOW_S", 0.005)
     monkeypatch.setattr(costs, "SHORT_S", 0.0)
 
@@ -367,12 +379,18 @@ def test_pieces_of_a_step_are_timed_on_every_rank_alike(monkeypatch):
     found = measured[0].costs
     assert found is not None and all(other.costs == found for other in measured)
     kinds = {(piece.kind, piece.precision) for piece in found.pieces}
-    names = ("product", "attention", "gelu", "block", "loss", "entrance", "collect", "update")
+    names = (
+        "product", "attention", "gelu", "block", "loss", "entrance", "collect", "clear", "update",
+    )  # fmt: skip
     assert kinds == {(kind, precision) for kind in names for precision in costs.PRECISIONS}
     assert all(piece.forward_s > 0 for piece in found.pieces)
     assert all(piece.core for piece in found.pieces if piece.kind == "attention")
-    assert len(found.computing_slowdown) == len(found.memory_slowdown) == 3
-    assert found.computing_slowdown[0] == 1.0 and min(found.memory_slowdown) >= 1.0
+    for each in found.rehearsals:
+        assert each.ranks == (1, 2, 3) and min(each.time_s) > 0 and each.preset == "tiny"
+    assert [each.precision for each in found.rehearsals] == ["float32", "bf16"]
+    between = {(each.operation, each.num_ranks) for each in found.between}
+    assert between == {(name, n) for n in (2, 3) for name in
+                       ("all_reduce", "reduce_scatter", "all_gather", "send")}  # fmt: skip
     assert {(each.operation, each.num_ranks) for each in found.pair} == {
         (name, 2) for name in ("all_reduce", "reduce_scatter", "all_gather", "send")
     }

@@ -11,7 +11,13 @@ from course_lib.plan.local_costs import LocalCosts
 from course_lib.plan.memory import peak_bytes
 from course_lib.plan.traffic import bytes_per_step
 from course_lib.presets import nano, tiny
-from tests.unit.calibrations import FLOPS_PER_S, calibration, pieces
+from tests.unit.calibrations import (
+    FLOPS_PER_S,
+    OPERATIONS,
+    calibration,
+    collective,
+    pieces,
+)
 
 LAYOUTS = [
     (1, {}),
@@ -80,13 +86,13 @@ def test_ranks_on_shared_cores_are_slower():
     one, two, four = (parts["compute"] for parts in steps)
     assert two == pytest.approx(one / 2)  # two cores
     assert four == pytest.approx(one / 2)  # as much work for each core, in smaller parts
-    shared = calibration(computing_slowdown=(1.0, 2.0, 3.0, 4.0))
+    shared = calibration(cores=1)
     assert local_forecast(run({"dp": 2}), 2, shared).parts_s["compute"] == pytest.approx(one)
 
 
 def test_a_waiting_stage_leaves_its_core_to_the_others():
-    one_core = calibration(computing_slowdown=(1.0, 2.0, 3.0, 4.0), message_cpu=())
-    two_cores = calibration(computing_slowdown=(1.0, 1.0, 1.5, 2.0), message_cpu=())
+    one_core = calibration(cores=1, message_cpu=())
+    two_cores = calibration(cores=2, message_cpu=())
     trained = run({"pp": 2})
     alone = local_forecast(run({}), 1, one_core).parts_s
     shared = local_forecast(trained, 2, one_core)
@@ -116,10 +122,10 @@ def test_where_computing_costs_nothing_messages_take_what_their_bytes_take(
         dataclasses.replace(piece, forward_s=1e-15, backward_s=1e-15)
         for piece in pieces() + pieces("bf16")
     )
-    words = {"step_s": 0.0, "micro_batch_s": 0.0, "block_s": 0.0, "recompute_s": 0.0}
+    words: dict = {"step_s": 0.0, "micro_batch_s": 0.0, "block_s": 0.0, "recompute_s": 0.0}
     made_up = calibration(
         pieces=nothing, message_cpu=(), bytes_per_s=rate, alpha_s=1e-9,
-        computing_slowdown=(1.0,) * 4, **words,
+        cores=4, **words,
     )  # fmt: skip
     trained = run(layout, precision=precision)
     parts = local_forecast(trained, ranks, made_up).parts_s
@@ -153,11 +159,36 @@ def test_a_slower_link_takes_longer_and_never_less_than_its_bytes_need(layout):
 
 
 def test_what_a_link_forgives_makes_messages_with_pauses_between_sooner():
-    slow = {"bytes_per_s": 2e8}
+    slow: dict = {"bytes_per_s": 2e8}
     plain = local_forecast(run({"tp": 2}), 2, calibration(**slow))
     forgiven = local_forecast(run({"tp": 2}), 2, calibration(forgiven=2.5e5, **slow))
     assert forgiven.step_s < plain.step_s
     assert forgiven.parts_s["compute"] == pytest.approx(plain.parts_s["compute"])
+
+
+def test_steps_that_take_longer_than_their_pieces_make_all_steps_longer():
+    plain = calibration()
+    assert plain.costs is not None
+    longer = tuple(
+        dataclasses.replace(each, time_s=tuple(1.2 * seconds for seconds in each.time_s))
+        for each in plain.costs.rehearsals
+    )
+    slow = calibration(rehearsals=longer)
+    for ranks in (1, 2, 4):
+        steps = [local_forecast(run({"dp": ranks}), ranks, made).parts_s for made in (plain, slow)]
+        assert steps[1]["compute"] == pytest.approx(1.2 * steps[0]["compute"])
+    with pytest.raises(ValueError, match="no rehearsal in bf16"):
+        local_forecast(run({}, precision="bf16"), 1, calibration(rehearsals=longer[:1]))
+
+
+def test_messages_that_work_waits_for_take_what_they_add_to_it():
+    added = tuple(collective(name, 2, alpha_s=2e-3) for name in OPERATIONS)
+    plain = local_forecast(run({"tp": 2}), 2, calibration()).parts_s
+    waited = local_forecast(run({"tp": 2}), 2, calibration(between=added)).parts_s
+    assert waited["tp"] > 5 * plain["tp"]
+    sums = [local_forecast(run({"dp": 2}), 2, made).parts_s["dp"] for made in
+            (calibration(), calibration(between=added))]  # fmt: skip
+    assert sums[1] == pytest.approx(sums[0])  # these are sent in a row
 
 
 def test_gradients_under_way_are_hidden_behind_backward():

@@ -5,11 +5,11 @@ import pytest
 from course_lib.plan.tape import Land, Need, Wire, Work, play
 
 
-def alone(ranks: int, memory: bool) -> float:
+def alone(ranks: int) -> float:
     return 1.0
 
 
-def two_cores(ranks: int, memory: bool) -> float:
+def two_cores(ranks: int) -> float:
     return max(1.0, ranks / 2)
 
 
@@ -25,12 +25,6 @@ def test_four_ranks_on_two_cores_take_twice_as_long_while_all_compute():
     assert played == pytest.approx([2.0, 2.0, 2.0, 4.0])
 
 
-def test_memory_slows_down_by_itself():
-    tapes = [[Work(1.0, "work", memory=True)] for _ in range(2)]
-    played = play(tapes, lambda ranks, memory: ranks if memory else 1.0)
-    assert [sum(parts.values()) for parts in played] == pytest.approx([2.0, 2.0])
-
-
 def test_a_message_runs_beside_work_and_is_waited_for_at_the_end():
     tape = [Wire(3.0, 3.0), Work(1.0, "work"), Wire(2.0, 2.0), Land("wait")]
     [parts] = play([tape], alone)
@@ -40,7 +34,7 @@ def test_a_message_runs_beside_work_and_is_waited_for_at_the_end():
 def test_who_needs_a_message_waits_for_it_and_leaves_its_core():
     sends = [Work(1.0, "work"), Wire(0.5, 0.5, ("x",)), Work(1.0, "work")]
     needs = [Need(("x",), "wait"), Work(1.0, "work")]
-    one_core = play([sends, needs], lambda ranks, memory: float(ranks))
+    one_core = play([sends, needs], lambda ranks: float(ranks))
     # 1 s, then the sender alone for 0.5 s, then both with half of the core each.
     assert one_core[0] == pytest.approx({"work": 2.5})
     assert one_core[1] == pytest.approx({"wait": 1.5, "work": 1.5})
