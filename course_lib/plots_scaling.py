@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import ArrayLike
 
 from course_lib.plan.isoflop import IsoFlopLaw, Valley
+from course_lib.plan.ladder_fit import LadderLaw
 from course_lib.plan.scaling import FLOPS_PER_PARAMETER_AND_TOKEN, ScalingLaw, compute_optimal
 from course_lib.plots import BLUE, GREEN, GREY, ORANGE
 
@@ -109,6 +111,89 @@ def isoflop_figure(
         right.legend(frameon=False, fontsize=9, loc="upper left")
     right.set_yscale("log")
     _finish(right, "training FLOPs C", "parameters N at the minimum")
+    return figure
+
+
+def ladder_figure(
+    budgets: Sequence[float],
+    losses: Sequence[float],
+    law: LadderLaw | None = None,
+    laws: Sequence[LadderLaw] = (),
+    *,
+    beside: Mapping[str, tuple[float, float]] | None = None,
+    foretold: tuple[float, float, float, float] | None = None,
+    measured: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw a ladder's losses over the budget, the law through them, and what it foretells.
+
+    Args:
+        budgets: training FLOPs of each rung over the first rung's.
+        losses: held-out loss of each, nats per token.
+        law: fitted to them.
+        laws: of resampled ladders; between their 5 and 95 % lies the band.
+        beside: by name, budget and loss of runs that are no rungs.
+        foretold: budget, loss, low and high of a run to come.
+        measured: its budget, and its loss once it has run.
+    """
+    figure = Figure(figsize=(7.4, 4.4), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    last = max(*budgets, foretold[0]) if foretold else max(budgets)
+    at = np.geomspace(min(budgets) / 1.4, last * 1.8, 100)
+    if laws:
+        low, high = np.quantile([each.loss(at) for each in laws], [0.05, 0.95], axis=0)
+        axes.fill_between(at, low, high, color=BLUE, alpha=0.18, linewidth=0, label="90 % of fits")
+    if law is not None:
+        axes.plot(at, law.loss(at), color=BLUE, linewidth=1.4, label=str(law))
+    for (name, point), marker in zip((beside or {}).items(), "vs^<>", strict=False):
+        style: dict[str, Any] = {"color": "white", "markeredgecolor": GREY, "linestyle": "none"}
+        axes.plot(*point, marker=marker, markersize=8, label=name, **style)
+    axes.plot(budgets, losses, "o", color=BLUE, markersize=7, label="the rungs")
+    if foretold is not None:
+        x, loss, low, high = foretold
+        bars: dict[str, Any] = {"yerr": [[loss - low], [high - loss]], "capsize": 9}
+        bars |= {"elinewidth": 1.8, "capthick": 1.8, "markersize": 6}
+        axes.errorbar([x], [loss], fmt="D", color=ORANGE, label="foretold", **bars)
+    if measured is not None:
+        star: dict[str, Any] = STAR | {"markersize": 11}
+        axes.plot(*measured, label="measured", **star)
+    _finish(axes, "training FLOPs, in units of the first rung's", "held-out loss (nats per token)")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def allocation_figure(law: ScalingLaw, models: Mapping[str, tuple[float, float]]) -> Figure:
+    """Draw models by parameters and tokens, with the line of what is best for its budget.
+
+    Args:
+        law: fitted, or published.
+        models: by name, parameters and training tokens.
+    """
+    if not models:
+        raise ValueError("nothing to draw: give at least one model with its parameters and tokens")
+    figure = Figure(figsize=(7.4, 4.8), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    n, d = (np.array(values, float) for values in zip(*models.values(), strict=True))
+    budgets = FLOPS_PER_PARAMETER_AND_TOKEN * n * d
+    wide = np.geomspace(np.min(budgets) / 30, np.max(budgets) * 30, 50)
+    best = compute_optimal(law, wide)
+    axes.plot(*best[:2], color=BLUE, linewidth=1.6, label="least loss for its budget")
+    sizes = np.geomspace(np.min(n) / 3, np.max(n) * 3, 2)
+    low, high = np.floor(np.log10(np.min(budgets))), np.ceil(np.log10(np.max(budgets)))
+    for power in np.arange(low, high + 1):
+        line = 10**power / (FLOPS_PER_PARAMETER_AND_TOKEN * sizes)
+        label = "same budget, a factor of 10 apart" if power == low else None
+        axes.plot(sizes, line, ":", color=GREY, linewidth=0.9, label=label)
+    axes.plot(n, d, "o", color=ORANGE, markersize=7, linestyle="none")
+    for place, (name, point) in enumerate(models.items()):  # above and below, for neighbours
+        offset: dict[str, Any] = {"xytext": (8, (5, -13)[place % 2]), "textcoords": "offset points"}
+        axes.annotate(name, point, fontsize=9, **offset)
+    axes.set_xlim(sizes[0], sizes[1])
+    axes.set_ylim(np.min(d) / 4, np.max(d) * 4)
+    axes.set_yscale("log")
+    _finish(axes, "parameters N", "training tokens D")
+    figure.legend(frameon=False, fontsize=9, loc="outside upper left", ncols=2)
     return figure
 
 

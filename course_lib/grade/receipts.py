@@ -31,7 +31,7 @@ from course_lib.runlog import config_digest, read_config, read_metrics
 from course_lib.slurm.accounting import JobRecord, StepRecord, ask_lives, ask_record
 from course_lib.train.corpus import prepare_data
 from course_lib.train.prepare import open_windows
-from course_lib.train.receipt import seal
+from course_lib.train.receipt import held_out_loss, seal
 from course_lib.train.slow import slowed_model
 
 TOLERANCE = {"float32": 1e-5, "bf16": 1e-4, "fp16": 1e-4}
@@ -218,6 +218,9 @@ def read_receipt(run_dir: Path) -> dict[str, Any]:
     wrong = [
         name for name, fits in _FIELDS.items() if name not in receipt or not fits(receipt[name])
     ]
+    held_out = receipt.get("held_out_loss")  # older receipts have none, and their seal fits so
+    if held_out is not None and not _is_loss(held_out):
+        wrong.append("held_out_loss")
     if wrong:
         raise ValueError(
             f"receipt.json was not written by the trainer: {', '.join(wrong)} missing or not what "
@@ -277,7 +280,8 @@ def _check_first_loss(receipt: dict[str, Any], run: RunConfig) -> list[str]:
 
 def _check_losses(receipt: dict[str, Any], run_dir: Path) -> list[str]:
     try:
-        losses = [record for record in read_metrics(run_dir) if "loss" in record]
+        records = read_metrics(run_dir)
+        losses = [record for record in records if "loss" in record]
     except ValueError as error:
         return [f"{error}: {SUBMIT_AGAIN}"]
     reasons = []
@@ -289,6 +293,12 @@ def _check_losses(receipt: dict[str, Any], run_dir: Path) -> list[str]:
                 f"The receipt's {name} loss is {_words(said)}, but metrics.jsonl has "
                 f"{_words(noted)}: one of the two was edited; {SUBMIT_AGAIN}"
             )
+    said, noted = receipt.get("held_out_loss"), held_out_loss(records)
+    if said is not None and said != noted:
+        reasons.append(
+            f"The receipt's held-out loss is {_words(said)}, but metrics.jsonl has "
+            f"{_words(noted)}: one of the two was edited; {SUBMIT_AGAIN}"
+        )
     return reasons
 
 

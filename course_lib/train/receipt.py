@@ -65,7 +65,8 @@ def receipt_left(run_dir: Path, run: RunConfig, rank: int) -> Iterator[None]:
 
 
 def _receipt(run_dir: Path, run: RunConfig, cause: str, start_s: float) -> dict[str, Any]:
-    steps = [record for record in read_metrics(run_dir) if "loss" in record]
+    records = read_metrics(run_dir)
+    steps = [record for record in records if "loss" in record]
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     dp = run.layout.dp or ranks // (run.layout.pp * run.layout.tp)
     sent: dict[str, int] = {}
@@ -83,6 +84,7 @@ def _receipt(run_dir: Path, run: RunConfig, cause: str, start_s: float) -> dict[
         "config_sha256": config_digest(run),
         "first_loss": _loss(steps[0]) if steps else None,
         "last_loss": _loss(steps[-1]) if steps else None,
+        "held_out_loss": held_out_loss(records),
         "bytes_by_axis": sent,
         "step_s": usual_step_s(steps, run),
         "exit_cause": cause,
@@ -103,6 +105,12 @@ def _user() -> str:
 
 def _loss(record: dict[str, Any]) -> dict[str, Any]:
     return {"step": record["step"], "loss": record["loss"]}
+
+
+def held_out_loss(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the last validation of a run's metrics, with its step; None if there was none."""
+    found = [record for record in records if "val_loss" in record]
+    return {"step": found[-1]["step"], "loss": found[-1]["val_loss"]} if found else None
 
 
 def _read(path: Path) -> dict[str, Any]:

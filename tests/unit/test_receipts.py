@@ -119,6 +119,13 @@ def case(trained: Path, tmp_path: Path) -> Case:
     )
 
 
+def test_a_receipt_from_before_held_out_losses_is_still_accepted(case: Case) -> None:
+    del case.receipt["held_out_loss"]
+    case.rows["seal"]["JobName"] = seal(case.receipt)
+    case.save()
+    assert case.verdict().accepted
+
+
 def test_the_honest_receipt_is_accepted(case: Case) -> None:
     verdict = case.verdict()
     assert verdict.accepted, verdict.reasons
@@ -127,6 +134,7 @@ def test_the_honest_receipt_is_accepted(case: Case) -> None:
     assert case.receipt["ranks"] == RANKS
     assert case.receipt["layout"]["dp"] == RANKS
     assert [case.receipt[f"{which}_loss"]["step"] for which in ("first", "last")] == [1, 20]
+    assert case.receipt["held_out_loss"]["step"] == 20
     assert case.receipt["bytes_by_axis"]["dp"] > 0
     assert 0 < case.receipt["step_s"] < 60
     assert case.receipt["code"].keys() == {"commit", "dirty", "note"}
@@ -138,6 +146,10 @@ def edited_first_loss(case: Case) -> None:
 
 def edited_last_loss(case: Case) -> None:
     case.receipt["last_loss"]["loss"] = 0.5
+
+
+def edited_held_out_loss(case: Case) -> None:
+    case.receipt["held_out_loss"]["loss"] -= 0.5
 
 
 def edited_step_time(case: Case) -> None:
@@ -222,6 +234,10 @@ FORGERIES: dict[Callable[[Case], None], tuple[str, ...]] = {
     ),
     edited_last_loss: (
         "last loss is 0.5 at step 20, but metrics.jsonl has",
+        "not the one that job 7 sealed",
+    ),
+    edited_held_out_loss: (
+        "held-out loss is .* but metrics.jsonl has",
         "not the one that job 7 sealed",
     ),
     edited_step_time: ("not the one that job 7 sealed",),

@@ -27,6 +27,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from course_lib.grade.checks import CheckFailed
+from course_lib.grade.mistakes import (
+    Mistake,
+    call_on_each,
+    require_plain,
+    wrong_numbers,
+)
 from course_lib.grade.multi_node_scaling import formulas
 from course_lib.grade.multi_node_scaling.hints import LAB
 from course_lib.grade.multi_node_scaling.lines import (
@@ -34,12 +40,6 @@ from course_lib.grade.multi_node_scaling.lines import (
     VISIBLE,
     measurements,
     wrong_fit,
-)
-from course_lib.grade.multi_node_scaling.numbers import (
-    Mistake,
-    call_on_each,
-    require_plain,
-    wrong_numbers,
 )
 from course_lib.grade.receipts import Wanted
 from course_lib.grade.runs import check_run

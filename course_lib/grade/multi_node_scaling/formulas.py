@@ -15,7 +15,7 @@ learning rates.
 import math
 from collections.abc import Callable
 
-from course_lib.grade.multi_node_scaling.numbers import Mistake
+from course_lib.grade.mistakes import Mistake
 from course_lib.plan.published import NARAYANAN_2021, PublishedRun
 
 

@@ -104,7 +104,7 @@ def _plain(value: Any) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise CheckFailed(f"your function returned {number}, which is no time, size or rate")
+        raise CheckFailed(f"your function returned {number}, which is no number to go on with")
     return number
 
 

@@ -1,0 +1,8 @@
+# promised: rung_5 missing
+ladder = {
+    "rung_1": 3.8612,
+    "rung_2": 3.7254,
+    "rung_3": 3.6938,
+    "rung_4": 3.615,
+}
+said = {"loss": 3.4780, "low": 3.4259, "high": 3.5302}

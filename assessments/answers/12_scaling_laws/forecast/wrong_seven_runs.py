@@ -1,0 +1,11 @@
+# promised: the ladder has the five rungs
+ladder = {
+    "rung_1": 3.8612,
+    "rung_2": 3.7254,
+    "rung_3": 3.6938,
+    "rung_4": 3.615,
+    "rung_5": 3.5661,
+    "small": 3.8,
+    "large": 3.9,
+}
+said = {"loss": 3.4780, "low": 3.4259, "high": 3.5302}

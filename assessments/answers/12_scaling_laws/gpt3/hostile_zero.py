@@ -1,0 +1,2 @@
+# promised: which is above 0
+found = {"optimal_parameters": 0, "optimal_tokens": 9.9e11, "tokens_for_175b": 3.08e12}

@@ -1,0 +1,6 @@
+# right
+found = {
+    "optimal_parameters": 5.302e10,
+    "optimal_tokens": 9.901e11,
+    "tokens_for_175b": 3.081e12,
+}

@@ -1,0 +1,10 @@
+# promised: logarithm to base 10
+import math
+
+
+def ladder_objective(E, A, alpha, budgets, losses, delta):
+    total = 0.0
+    for x, loss in zip(budgets, losses, strict=True):
+        r = abs(math.log10(E + A * x**-alpha) - math.log10(loss))
+        total += r**2 / 2 if r <= delta else delta * (r - delta / 2)
+    return total

@@ -1,0 +1,11 @@
+# promised: changed after the run is none
+ladder = {
+    "rung_1": 3.8612,
+    "rung_2": 3.7254,
+    "rung_3": 3.6938,
+    "rung_4": 3.615,
+    "rung_5": 3.5661,
+}
+said = {"loss": 3.4780, "low": 3.4364, "high": 3.5196}
+said_afterwards = {"loss": 3.4954, "low": 3.4364, "high": 3.5196}
+held_out = 3.4954

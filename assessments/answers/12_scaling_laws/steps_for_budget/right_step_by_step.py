@@ -1,0 +1,7 @@
+# right
+
+
+def steps_for_budget(flops, num_layers, d_model, vocab_size, batch_tokens):
+    n = 12 * num_layers * d_model**2 + vocab_size * d_model
+    tokens = flops / (6 * n)
+    return int(tokens / batch_tokens)

@@ -1,0 +1,6 @@
+# promised: the head is left out
+
+
+def steps_for_budget(flops, num_layers, d_model, vocab_size, batch_tokens):
+    n = 12 * num_layers * d_model**2
+    return int(flops / (6 * n * batch_tokens))

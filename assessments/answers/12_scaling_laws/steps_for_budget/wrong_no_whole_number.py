@@ -1,0 +1,6 @@
+# promised: a run takes whole steps
+
+
+def steps_for_budget(flops, num_layers, d_model, vocab_size, batch_tokens):
+    n = 12 * num_layers * d_model**2 + vocab_size * d_model
+    return flops / (6 * n * batch_tokens)

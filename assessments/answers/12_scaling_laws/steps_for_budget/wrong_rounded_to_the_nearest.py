@@ -1,0 +1,6 @@
+# promised: rounded to the nearest
+
+
+def steps_for_budget(flops, num_layers, d_model, vocab_size, batch_tokens):
+    n = 12 * num_layers * d_model**2 + vocab_size * d_model
+    return round(flops / (6 * n * batch_tokens))
