@@ -1,5 +1,5 @@
 # Two commands do it all: `make lab` opens the class, `make test` proves the kit. CI runs the same.
-.PHONY: setup lab down dev test parity check labs bench
+.PHONY: setup lab down dev test parity check labs slides bench
 
 python := .venv/bin/python
 workshop := .venv/bin/workshop
@@ -32,6 +32,10 @@ labs: dev         ## build the notebooks from their text, run each on a cluster,
 	@$(python) labs/build.py
 	@$(python) -m pytest tests/labs tests/browser
 	@$(python) labs/freshness.py
+
+slides: dev      ## the lectures as pages that need no network, and as PDF
+	@$(python) -m slides.notebook
+	@$(python) -m slides.build
 
 bench: dev        ## cluster, trainer, profiler, advisor, planner: ratios to limits, peers and promises
 	@$(python) -m tests.benchmarks.cluster

@@ -195,6 +195,7 @@ def train(args: list[str]) -> int:
 
     check_layout(run, options.ranks)
     from course_lib.runlog import create_run_dir
+    from course_lib.train.background import trainer_command
     from course_lib.train.corpus import prepare_data
 
     prepare_data(run.data.corpus, run.model.vocab_size, val_fraction=run.data.val_fraction)
@@ -204,11 +205,7 @@ def train(args: list[str]) -> int:
     threads = max(1, len(os.sched_getaffinity(0)) // options.ranks)
     foretold = write_forecast(run_dir, run, options.ranks, threads=threads)
     print(f"run folder: {run_dir}" + (f"\n{foretold}" if foretold else ""), flush=True)
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.ranks}"]
-    launcher.append(f"--max-restarts={options.max_restarts}")
-    trainer = ["-m", "course_lib.train", str(run_dir)]
-    alone = options.ranks == 1 and not options.max_restarts
-    argv = [sys.executable, *([] if alone else launcher), *trainer]
+    argv = trainer_command(run_dir, options.ranks, max_restarts=options.max_restarts)
     return subprocess.run(argv, check=False).returncode
 
 

@@ -24,7 +24,8 @@ def show(
     reasons: list[str],
 ) -> None:
     """Print the layouts, the best one in detail, why the next is slower, and what was left out."""
-    console = Console(highlight=False, markup=False)
+    # Text in a notebook, too: as HTML every line would be a paragraph, and too wide for its cell.
+    console = Console(highlight=False, markup=False, force_jupyter=False)
     if not console.is_terminal:
         console.width = WIDTH
     request, best = found.request, shown[0]

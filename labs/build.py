@@ -71,15 +71,15 @@ class LabError(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """A cell of a lab: its number in the notebook, and the line of its header in lab.py."""
+    """A cell of a lab: its number in the notebook, and the line of its header in the text."""
 
-    lab: str
+    file: str
     cell: int
     line: int
 
     def error(self, message: str, offset: int = 0) -> LabError:
         """Return the error for the line `offset` below the cell's header."""
-        return LabError(f"{self.lab}/lab.py:{self.line + offset}: cell {self.cell}: {message}")
+        return LabError(f"{self.file}:{self.line + offset}: cell {self.cell}: {message}")
 
 
 @dataclass(frozen=True)
@@ -106,18 +106,23 @@ class Lab:
         return any("nbgrader" in cell.metadata for cell in self.source.cells)
 
 
-def read_lab(name: str, text: str) -> Lab:
-    """Return the lab of that text, as nbgrader's source notebook; raise LabError on a mistake."""
+def read_lab(name: str, text: str, file: str = "") -> Lab:
+    """Return the lab of that text, as nbgrader's source notebook; raise LabError on a mistake.
+
+    Args:
+        file: where the text is, for messages; left out, NAME/lab.py.
+    """
+    file = file or f"{name}/lab.py"
     notebook = jupytext.reads(text, fmt="py:percent")
     headers = [n for n, line in enumerate(text.splitlines(), 1) if HEADER.match(line)]
     if len(headers) != len(notebook.cells):
         raise LabError(
-            f"{name}/lab.py: {len(headers)} lines begin with `# %%`, yet jupytext reads "
+            f"{file}: {len(headers)} lines begin with `# %%`, yet jupytext reads "
             f"{len(notebook.cells)} cells: begin with a cell, and keep `# %%` out of strings"
         )
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    places = [Place(name, number, line) for number, line in enumerate(headers, 1)]
+    places = [Place(file, number, line) for number, line in enumerate(headers, 1)]
     solutions, ids = [], {}
     for cell, place in zip(notebook.cells, places, strict=True):
         regions = _regions(cell.source, place)

@@ -18,6 +18,7 @@ from slurm_env import config
 from slurm_env.processes import ClusterError
 
 LABS = Path(__file__).resolve().parent.parent / "labs"
+LIVE_CELLS = LABS.parent / "slides" / "demos.ipynb"
 
 
 def open_listener(last_port: int) -> socket.socket:
@@ -68,11 +69,12 @@ def start_page() -> str:
 def copy_workspace() -> list[str]:
     """Copy each lab's notebook into the workspace once; what is there stays as it is.
 
-    A numbered lab lies in a folder of its name, which is what nbgrader hands in.
+    A numbered lab lies in a folder of its name, which is what nbgrader hands in. The lecture's live
+    cells are copied, too, so that they can be shown there.
     """
     workspace_dir().mkdir(parents=True, exist_ok=True)
     copied = []
-    for notebook in sorted(LABS.glob("*/*.ipynb")):
+    for notebook in [*sorted(LABS.glob("*/*.ipynb")), LIVE_CELLS]:
         beside = workspace_dir() / notebook.name  # older workspaces have them all there
         numbered = re.match(r"\d\d_", notebook.name)
         target = workspace_dir() / notebook.stem / notebook.name if numbered else beside

@@ -13,7 +13,7 @@ accounting=()
 
 case $what in
     setup) steps=3 ;;
-    dev) steps=4 ;;
+    dev) steps=5 ;;
     lab) steps=7 ;;
     *) echo "usage: slurm_env/setup.sh setup|lab|dev" >&2; exit 2 ;;
 esac
@@ -184,6 +184,11 @@ if [ "$what" = dev ]; then
             "optional: without chromium the browser tests are skipped (Ubuntu has it as a snap only)" \
             install_packages $browser_packages
     fi
+fi
+if [ "$what" = dev ]; then
+    step "packages of the slides" \
+        "optional: without them no slides are built: check the network, then make slides" \
+        .venv/bin/python -m slides.packages
 fi
 step "installation check" "remove .venv and run the same command again" check_installation
 [ "$what" = lab ] || exit 0

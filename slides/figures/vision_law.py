@@ -40,7 +40,7 @@ def draw() -> Figure:
     name_line(
         axes,
         "what is above the floor: a straight line",
-        (100, 100 * (error(100.0) - FLOOR)),
+        (300, 100 * (error(300.0) - FLOOR)),
         ORANGE,
         xytext=(-8, -14),
         ha="right",

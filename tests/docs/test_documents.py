@@ -9,7 +9,7 @@ import pytest
 from course_lib.cli import CLASS_COMMANDS, CLUSTER_COMMANDS, RUN_COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(ROOT.glob("*.md"))
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), ROOT / "slides/INSTRUCTOR.md"]
 FOLDERS = {"labs", "course_lib", "slurm_env", "assessments", "slides", "tests", ".ci"}
 
 

@@ -23,7 +23,7 @@ UNIT = re.compile(
 )
 NO_UNIT = re.compile(
     r"\b(number|how many|count|parameters|tokens|layers|ranks?|micro-batches|entries|numbers|rows"
-    r"|indices|divisors|shape|sizes|rule|share|factor|residual|errors?|MAPE|D / N)\b",
+    r"|indices|divisors|shape|sizes|without unit|rule|share|factor|residual|errors?|MAPE|D / N)\b",
     re.I,
 )
 """Counts, places and ratios."""
