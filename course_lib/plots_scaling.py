@@ -137,16 +137,16 @@ def ladder_figure(
     """
     figure = Figure(figsize=(7.4, 4.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    last = max(*budgets, foretold[0]) if foretold else max(budgets)
+    last = max(*budgets, foretold[0] if foretold else 0.0)
     at = np.geomspace(min(budgets) / 1.4, last * 1.8, 100)
     if laws:
         low, high = np.quantile([each.loss(at) for each in laws], [0.05, 0.95], axis=0)
         axes.fill_between(at, low, high, color=BLUE, alpha=0.18, linewidth=0, label="90 % of fits")
     if law is not None:
         axes.plot(at, law.loss(at), color=BLUE, linewidth=1.4, label=str(law))
-    for (name, point), marker in zip((beside or {}).items(), "vs^<>", strict=False):
+    for place, (name, point) in enumerate((beside or {}).items()):
         style: dict[str, Any] = {"color": "white", "markeredgecolor": GREY, "linestyle": "none"}
-        axes.plot(*point, marker=marker, markersize=8, label=name, **style)
+        axes.plot(*point, marker="vs^<>"[place % 5], markersize=8, label=name, **style)
     axes.plot(budgets, losses, "o", color=BLUE, markersize=7, label="the rungs")
     if foretold is not None:
         x, loss, low, high = foretold

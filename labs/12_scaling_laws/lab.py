@@ -181,7 +181,8 @@ compare_prediction("best_parameters", parameters((LADDER | BESIDE)[best][0]))
 # %% [markdown]
 # Three runs with one budget make a *valley*, with the loss going up on both sides. Its floor is the
 # compute-optimal model. Hoffmann et al. drew nine such valleys, of budgets from 6e18 to 3e21 FLOPs;
-# section 7 comes back to where their floors lie.
+# section 7 comes back to where their floors lie. (On the left of ours a model could not hold all
+# that it read, on the right it did not read enough.)
 
 # %% [markdown]
 # ## 5. Fit, and foretell
@@ -221,8 +222,7 @@ for x in (8, 24, 200):
 # What will its held-out loss be, and within which interval? Hand in the prediction together with
 # the ladder that it comes from:
 #
-# - `predict("sixth_loss", ...)`, as a number with four digits behind the point that you have read
-#   above or printed;
+# - `predict("sixth_loss", ...)`, written as a number with three digits behind the point, as above;
 # - `hand_in("forecast", ladder=ladder, said={"loss": ..., "low": ..., "high": ...})`.
 
 # %% answer="forecast"

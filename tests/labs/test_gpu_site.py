@@ -21,7 +21,7 @@ SITE = ROOT / "slurm_env" / "sites" / "gpu-example.toml"
 LABS = {lab.name: lab for lab in build.read_labs() if lab.is_graded}
 WAITS = re.compile(
     r"live_run|live_series|lose_a_node|start_again|held\.|hand_in|\bslurm\(|run_command\("
-    r"|\bwait_for\(|profile_view|\bend\.|\.run_dir"
+    r"|\bwait_for\(|profile_view|\bend\.|\.run_dir|\breached\b"
 )
 SENDS = re.compile(r"start_run\(|start_series\(|hold_nodes\(")
 NODES = "".join(f"gpu{i}|gpu*|idle|0/64/0/64|480000|gpu:a100:4|none\\n" for i in range(8))
@@ -37,7 +37,20 @@ EXPECTED = {
     "03_data_parallel": ["nano, 1 node", "nano, 2 nodes"],
     "04_multi_node_scaling": ["nano, 2 nodes", "held, 4 nodes"],
     "05_profile_and_optimize": ["slow, 2 nodes", "series, 2 nodes", "mended, 2 nodes"],
+    "12_scaling_laws": ["series, 1 node", "series, 1 node", "sixth, 1 node"],
 }
+# What a job would have answered, where the next job cannot be sent without it.
+RECORDED = {
+    "12_scaling_laws": {
+        "live_series(": """
+losses = dict(rung_1=3.8612, rung_2=3.7254, rung_3=3.6938, rung_4=3.6150, rung_5=3.5661)
+losses |= dict(small=3.861, large=3.995)
+ladder = {name: losses[name] for name in LADDER}
+budgets = [budget for _, budget in LADDER.values()]
+"""
+    }
+}
+NEEDED = re.compile(r'hand_in\("forecast"')
 
 
 def test_every_lab_has_its_row():
@@ -46,15 +59,17 @@ def test_every_lab_has_its_row():
 
 @pytest.mark.parametrize("name", [name for name, jobs in EXPECTED.items() if jobs])
 def test_its_jobs_are_written_for_the_site(name: str, tmp_path: Path, row) -> None:
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            cell
-            for cell in LABS[name].source.cells
-            if cell.cell_type == "code"
-            and not cell.metadata.get("nbgrader", {}).get("grade")
-            and (SENDS.search(cell.source) or not WAITS.search(cell.source))
-        ]
-    )
+    cells = []
+    for cell in LABS[name].source.cells:
+        if cell.cell_type != "code" or cell.metadata.get("nbgrader", {}).get("grade"):
+            continue
+        recorded = [text for words, text in RECORDED.get(name, {}).items() if words in cell.source]
+        kept = SENDS.search(cell.source) or NEEDED.search(cell.source)
+        if recorded:
+            cells.append(nbformat.v4.new_code_cell(recorded[0]))
+        elif kept or not WAITS.search(cell.source):
+            cells.append(cell)
+    notebook = nbformat.v4.new_notebook(cells=cells)
     (tmp_path / "sent").mkdir()
     (tmp_path / "bin").mkdir()
     for command in "sinfo squeue srun sbatch scancel scontrol sacct".split():

@@ -60,7 +60,7 @@ def run_of(name: str, d_model: int, budget: float) -> RunConfig:
             micro_batch=BATCH,
             lr=0.24 / d_model,
             warmup_steps=steps // 10,
-            val_every=steps,
+            val_every=2000,  # and after the last step, which is what counts
             val_sequences=2048,
             log_every=max(1, steps // 10),
             sample_tokens=0,

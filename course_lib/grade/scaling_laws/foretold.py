@@ -105,7 +105,7 @@ def _why_off(loss: float, losses: list[float], law: LadderLaw) -> str:
             f"{found}yours is E, which the largest budget in the world would reach. The sixth's is "
             f"x = {SIXTH_BUDGET:g}, not FLOPs: A x^-alpha is not 0 there"
         )
-    if near(float(law.loss(SIXTH_BUDGET)) - law.E):
+    if near(expected - law.E):
         return f"{found}yours is A x^-alpha alone: E is missing"
     for budget, words in (
         (6.0, "the law at x = 6: x is the budget over the first rung's, not the rung's number"),

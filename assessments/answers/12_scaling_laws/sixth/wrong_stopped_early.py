@@ -11,4 +11,4 @@ held_out = 3.478
 
 
 def run(run, replace):
-    return replace(run, train=replace(run.train, steps=600, val_every=600, warmup_steps=60))
+    return replace(run, train=replace(run.train, steps=600, warmup_steps=60))
