@@ -1,4 +1,4 @@
-"""The instructor's guide is true: the labs' minutes, their seconds, and what may be left out."""
+"""The instructor's guide is true: the labs' minutes, and what may be left out."""
 
 import re
 import symtable
