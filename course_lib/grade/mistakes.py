@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from course_lib.grade.checks import CheckFailed
+from course_lib.grade.checks import CheckFailed, Lab
+from course_lib.grade.trials import on_ranks, patience_s
 from course_lib.parallel.mesh import Mesh
 
 RTOL = 1e-6
@@ -165,3 +166,75 @@ def _close(x: float, y: float) -> bool:
 
 def _shown(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 1e4 and abs(number) < 1e12 else f"{number:.6g}"
+
+
+def results_of(
+    function: Callable[..., Any],
+    inputs: Sequence[tuple[Any, ...]],
+    *,
+    numbers: int,
+    hidden: bool,
+    limit_s: float | None,
+) -> list[Any]:
+    """Call a learner's function with each of the inputs, in a rank.
+
+    Args:
+        function: the learner's.
+        inputs: the arguments of each call.
+        numbers: how many it is to return.
+        hidden: the tests are hidden ones, which wait longer.
+        limit_s: seconds to wait, where the caller knows better.
+
+    Raises:
+        CheckFailed: it fails, takes too long, or returns something else.
+    """
+    [results] = on_ranks(
+        call_on_each,
+        1,
+        function=function,
+        limit_s=patience_s(hidden, limit_s),
+        inputs=inputs,
+        numbers=numbers,
+    )
+    return require_plain(results, len(inputs), numbers)
+
+
+def check_formula(
+    lab: Lab,
+    name: str,
+    function: Callable[..., Any],
+    inputs: Sequence[tuple[Any, ...]],
+    right: Callable[..., float],
+    mistakes: Sequence[Mistake],
+    show: Callable[..., str],
+    proved: str,
+    *,
+    hidden: bool,
+    limit_s: float | None,
+) -> None:
+    """Check a function that returns one number, for all inputs.
+
+    Args:
+        lab: the lab that the exercise belongs to.
+        name: the exercise's.
+        function: the learner's.
+        inputs: the arguments of each call.
+        right: what it should do.
+        mistakes: what it may do instead.
+        show: words for a call, its result and the right one.
+        proved: what is said of a right function.
+        hidden: the tests are hidden ones.
+        limit_s: seconds to wait, where the caller knows better.
+
+    Raises:
+        CheckFailed: says what is wrong.
+    """
+
+    def prove() -> str:
+        results = results_of(function, inputs, numbers=1, hidden=hidden, limit_s=limit_s)
+        wrong = wrong_numbers(name, inputs, results, right, mistakes, show)
+        if wrong:
+            raise CheckFailed(wrong)
+        return proved
+
+    lab.check(name, function, prove, hidden=hidden)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from course_lib.plan.cases import Array
-from course_lib.plan.scaling import positive
+from course_lib.plan.scaling import huber, positive
 
 Objective = Callable[[float, float, float, Sequence[float], Sequence[float], float], float]
 """objective(E, A, alpha, budgets, losses, delta): what a fit makes small."""
@@ -62,7 +62,7 @@ def huber_objective(
     Source: Hoffmann et al. 2022 (arXiv:2203.15556), eq. 3.
     """
     off = np.abs(np.log(E + A * np.asarray(budgets) ** -alpha) - np.log(losses))
-    return float(np.sum(np.where(off <= delta, off**2 / 2, delta * (off - delta / 2))))
+    return float(np.sum(huber(off, delta)))
 
 
 def fit_ladder(

@@ -100,6 +100,14 @@ class ScalingLaw:
         return (self.B / for_data) ** (1 / self.beta)
 
 
+def huber(off: Array, delta: float) -> Array:
+    """Return Huber's loss of absolute errors, without unit: squares up to delta, then a line.
+
+    Source: Hoffmann et al. 2022 (arXiv:2203.15556), eq. 3.
+    """
+    return np.where(off <= delta, off**2 / 2, delta * (off - delta / 2))
+
+
 def positive(values: ArrayLike, name: str) -> Array:
     """Return numbers as an array.
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from course_lib.plan.cases import Array
-from course_lib.plan.scaling import ScalingLaw, positive
+from course_lib.plan.scaling import ScalingLaw, huber, positive
 
 CONSTANTS = ("A", "B", "E", "alpha", "beta")
 LEAST_RUNS = 6
@@ -262,8 +262,7 @@ class _Problem:
 
     def _value(self, theta: Array, weights: Array) -> Array:
         off = np.abs(np.logaddexp.reduce(self._terms(theta)) - self.log_loss)
-        huber = np.where(off <= self.delta, off**2 / 2, self.delta * (off - self.delta / 2))
-        return np.sum(weights * huber, axis=1)
+        return np.sum(weights * huber(off, self.delta), axis=1)
 
     def _slopes(self, theta: Array, weights: Array) -> tuple[Array, Array, Array]:
         """Return the sum's gradient and second derivatives, and a scale for each constant."""

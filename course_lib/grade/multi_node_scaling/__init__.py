@@ -23,16 +23,10 @@ Each check of a function takes it and calls it, in a rank that can be stopped, w
 with hidden=True, for grading, with others.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from course_lib.grade.checks import CheckFailed
-from course_lib.grade.mistakes import (
-    Mistake,
-    call_on_each,
-    require_plain,
-    wrong_numbers,
-)
+from course_lib.grade.mistakes import check_formula, results_of
 from course_lib.grade.multi_node_scaling import formulas
 from course_lib.grade.multi_node_scaling.hints import LAB
 from course_lib.grade.multi_node_scaling.lines import (
@@ -43,7 +37,6 @@ from course_lib.grade.multi_node_scaling.lines import (
 )
 from course_lib.grade.receipts import Wanted
 from course_lib.grade.runs import check_run
-from course_lib.grade.trials import on_ranks, patience_s
 from course_lib.plan.published import PublishedRun
 
 hint = LAB.hint
@@ -64,7 +57,7 @@ def check_fit_alpha_beta(
     inputs = measurements(links, backwards=hidden)
 
     def prove() -> str:
-        fits = _called(function, inputs, hidden, limit_s, numbers=2)
+        fits = results_of(function, inputs, numbers=2, hidden=hidden, limit_s=limit_s)
         for link, fit, (sizes, seconds) in zip(links, fits, inputs, strict=True):
             wrong = wrong_fit(link, fit, sizes, seconds)
             if wrong:
@@ -90,7 +83,8 @@ def check_all_reduce_s(
     limit_s: float | None = None,
 ) -> None:
     """Check the time of an all-reduce."""
-    _check_formula(
+    check_formula(
+        LAB,
         "all_reduce_s",
         function,
         formulas.ALL_REDUCE_HIDDEN if hidden else formulas.ALL_REDUCE_INPUTS,
@@ -111,7 +105,8 @@ def check_tokens_per_s(
     limit_s: float | None = None,
 ) -> None:
     """Check the speed of a step that computes and sums."""
-    _check_formula(
+    check_formula(
+        LAB,
         "tokens_per_s",
         function,
         formulas.TOKENS_HIDDEN if hidden else formulas.TOKENS_INPUTS,
@@ -131,7 +126,8 @@ def check_efficiency(
     limit_s: float | None = None,
 ) -> None:
     """Check the efficiency of strong and of weak scaling."""
-    _check_formula(
+    check_formula(
+        LAB,
         "efficiency",
         function,
         formulas.EFFICIENCY_HIDDEN if hidden else formulas.EFFICIENCY_INPUTS,
@@ -151,7 +147,8 @@ def check_smallest_batch(
     limit_s: float | None = None,
 ) -> None:
     """Check the smallest batch for which a sum is cheap enough."""
-    _check_formula(
+    check_formula(
+        LAB,
         "smallest_batch",
         function,
         formulas.BATCH_HIDDEN if hidden else formulas.BATCH_INPUTS,
@@ -171,7 +168,8 @@ def check_scaled_lr(
     limit_s: float | None = None,
 ) -> None:
     """Check two rules for the learning rate of another batch size."""
-    _check_formula(
+    check_formula(
+        LAB,
         "scaled_lr",
         function,
         formulas.LR_HIDDEN if hidden else formulas.LR_INPUTS,
@@ -191,7 +189,8 @@ def check_published_step_s(
     limit_s: float | None = None,
 ) -> None:
     """Check the predicted step of runs of the published table."""
-    _check_formula(
+    check_formula(
+        LAB,
         "published_step_s",
         function,
         formulas.PUBLISHED_HIDDEN if hidden else formulas.PUBLISHED_INPUTS,
@@ -218,40 +217,3 @@ def check_survived(*, hidden: bool = False) -> None:
         return f"{proved} SLURM started it again, and it went on from a checkpoint."
 
     LAB.judge("survived", prove, hidden=hidden)
-
-
-def _check_formula(
-    name: str,
-    function: Callable[..., Any],
-    inputs: Sequence[tuple[Any, ...]],
-    right: Callable[..., float],
-    mistakes: Sequence[Mistake],
-    show: Callable[..., str],
-    proved: str,
-    *,
-    hidden: bool,
-    limit_s: float | None,
-) -> None:
-    def prove() -> str:
-        results = _called(function, inputs, hidden, limit_s, numbers=1)
-        wrong = wrong_numbers(name, inputs, results, right, mistakes, show)
-        if wrong:
-            raise CheckFailed(wrong)
-        return proved
-
-    LAB.check(name, function, prove, hidden=hidden)
-
-
-def _called(
-    function: Callable[..., Any],
-    inputs: Sequence[tuple[Any, ...]],
-    hidden: bool,
-    limit_s: float | None,
-    *,
-    numbers: int,
-) -> list[Any]:
-    limit_s = patience_s(hidden, limit_s)
-    [results] = on_ranks(
-        call_on_each, 1, function=function, limit_s=limit_s, inputs=inputs, numbers=numbers
-    )
-    return require_plain(results, len(inputs), numbers)

@@ -14,13 +14,11 @@ Each check of a function takes it; with hidden=True, for grading after the check
 tries other numbers.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from course_lib.config import RunConfig
-from course_lib.grade.checks import CheckFailed
 from course_lib.grade.handed_in import Answers
-from course_lib.grade.mistakes import Mistake, call_on_each, require_plain, wrong_numbers
+from course_lib.grade.mistakes import check_formula
 from course_lib.grade.runs import check_run, claims
 from course_lib.grade.scaling_laws import formulas
 from course_lib.grade.scaling_laws.case import (
@@ -41,7 +39,6 @@ from course_lib.grade.scaling_laws.foretold import (
 )
 from course_lib.grade.scaling_laws.hints import LAB
 from course_lib.grade.scaling_laws.published import judge_gpt3
-from course_lib.grade.trials import on_ranks, patience_s
 
 __all__ = ["BESIDE", "FIRST_FLOPS", "LADDER", "NOISE", "SIXTH", "ladder_runs", "parameters"]
 
@@ -65,7 +62,8 @@ def check_steps_for_budget(
     Raises:
         CheckFailed: says what is wrong; so does each check below.
     """
-    _check_formula(
+    check_formula(
+        LAB,
         "steps_for_budget",
         function,
         formulas.STEPS_HIDDEN if hidden else formulas.STEPS_INPUTS,
@@ -85,7 +83,8 @@ def check_ladder_objective(
     limit_s: float | None = None,
 ) -> None:
     """Check what a fit of the ladder's law minimises."""
-    _check_formula(
+    check_formula(
+        LAB,
         "ladder_objective",
         function,
         formulas.OBJECTIVE_HIDDEN if hidden else formulas.OBJECTIVE_INPUTS,
@@ -105,7 +104,8 @@ def check_optimal_parameters(
     limit_s: float | None = None,
 ) -> None:
     """Check the compute-optimal size of a model."""
-    _check_formula(
+    check_formula(
+        LAB,
         "optimal_parameters",
         function,
         formulas.OPTIMAL_HIDDEN if hidden else formulas.OPTIMAL_INPUTS,
@@ -158,33 +158,3 @@ def check_sixth(*, hidden: bool = False) -> None:
 def check_gpt3(*, hidden: bool = False) -> None:
     """Check three numbers about GPT-3, read off a published law."""
     LAB.judge("gpt3", lambda: judge_gpt3(ANSWERS.read("gpt3")["found"]), hidden=hidden)
-
-
-def _check_formula(
-    name: str,
-    function: Callable[..., Any],
-    inputs: Sequence[tuple[Any, ...]],
-    right: Callable[..., float],
-    mistakes: Sequence[Mistake],
-    show: Callable[..., str],
-    proved: str,
-    *,
-    hidden: bool,
-    limit_s: float | None,
-) -> None:
-    def prove() -> str:
-        [answers] = on_ranks(
-            call_on_each,
-            1,
-            function=function,
-            limit_s=patience_s(hidden, limit_s),
-            inputs=inputs,
-            numbers=1,
-        )
-        results = require_plain(answers, len(inputs), 1)
-        wrong = wrong_numbers(name, inputs, results, right, mistakes, show)
-        if wrong:
-            raise CheckFailed(wrong)
-        return proved
-
-    LAB.check(name, function, prove, hidden=hidden)
