@@ -24,8 +24,8 @@ from course_lib.parallel.mesh import Mesh
 from course_lib.parallel.parallelize import DTYPES, ParallelModel
 from course_lib.profile.regions import named
 
-DISK_S = 0.005
-"""What the planted loader takes for a sequence."""
+DISK_S = 0.01
+"""What the planted loader takes for a sequence: a hard disk's seek."""
 TOKENS_AT_A_TIME = 8
 SMALL_BUCKET_MIB = 0.02
 

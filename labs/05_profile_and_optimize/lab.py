@@ -494,7 +494,7 @@ after = live_run(mended_job)
 profile_view(after.run_dir, against=before.run_dir)
 
 # %% [markdown]
-# Is it the same training? The losses say so, up to the rounding of bf16:
+# Is it the same training? The losses say so, up to rounding:
 
 # %%
 losses = [

@@ -29,6 +29,9 @@ from tests.slurm.conftest import REPOSITORY, Person, build_cluster
 
 # Against hanging only; labs/freshness.py asks for less, on a machine with nothing else to do.
 LIMIT_S = 400
+BUSY = "Was the machine busy with something else? Send both runs again"
+"""A check that compares two measured times says so; the learner's remedy is the test's, too."""
+ATTEMPTS = 3
 MADE_UP = build.read_lab("made_up", LAB)
 GRADED = [MADE_UP, *(lab for lab in build.read_labs() if lab.is_graded)]
 NO_CODE = "raise NotImplementedError("
@@ -36,7 +39,7 @@ NO_CODE = "raise NotImplementedError("
 on_cluster = [
     pytest.mark.cluster,
     pytest.mark.skipif(shutil.which("slurmd") is None, reason="SLURM is not installed"),
-    pytest.mark.timeout(LIMIT_S + 300),
+    pytest.mark.timeout(ATTEMPTS * LIMIT_S + 300),
 ]
 
 
@@ -104,8 +107,12 @@ class TestEveryLab:
 
     @pytest.mark.parametrize("lab", GRADED, ids=lambda lab: lab.name)
     def test_the_solution_runs_to_its_end_with_full_marks(self, lab, on_login_node):
-        done = on_login_node.run(f"{lab.name}_solution", lab.source)
-        failed = failed_cells(done)
+        for attempt in range(ATTEMPTS):
+            name = f"{lab.name}_solution_{attempt}"
+            done = on_login_node.run(name, lab.source)
+            failed = failed_cells(done)
+            if not any(BUSY in said(done.cells[index]) for index in failed):
+                break
         assert failed == [], "\n".join(
             f"line {lab.places[index].line}, cell {index + 1}:\n{said(done.cells[index])}"
             for index in failed
@@ -118,7 +125,7 @@ class TestEveryLab:
         if lab is not MADE_UP:
             note_run(lab.name, done.metadata.seconds)
         # And again as it is graded: in the sandbox, with receipts and accounting for the jobs.
-        graded = on_login_node.grade(f"{lab.name}_solution")
+        graded = on_login_node.grade(name)
         assert graded.metadata.to_look_at == {}
         assert {
             grade_id: (score, said(cell))

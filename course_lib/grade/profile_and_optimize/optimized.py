@@ -17,7 +17,8 @@ TARGET = 2.0
 MOST_MESSAGES = 12
 RARE_CHECKPOINTS = 10
 LOSS_RTOL = 0.01
-"""Another attention core and other sums round in another way, in bf16 in the third digit."""
+"""Another attention core and other sums round in another way, in bf16 in the third
+digit."""
 
 SAME = {
     "model": "another model is not a faster run",
@@ -57,7 +58,9 @@ def judge_optimized(
         second: that of the mended run.
     """
     slow = slow_run()
-    for name in (*SAME, "train.slow", "train.bucket_mib", "train.checkpoint_every"):
+    # Which precision is fastest depends on the machine, and grading may happen on another.
+    same = [name for name in SAME if name != "train.precision"]
+    for name in (*same, "train.slow", "train.bucket_mib", "train.checkpoint_every"):
         if _field(before, name) != _field(slow, name):
             raise CheckFailed(
                 f'what is handed in as "before" is not the slow run: its {name} is '
