@@ -117,17 +117,36 @@ class Case:
 
         The ranks have tried that with some counts, on a part of the gradients if these are many.
         """
-        tried = self.ranks[0].about.get("reference", {}).get("dp_sums_s", {})
-        counts = sorted(map(int, tried))
-        if not counts:
+        if not self._dp_sums_fit:
             return 0.0
         scale = 1 / self.ranks[0].about["reference"]["dp_sums_share"]
-        times = [
-            1e9
-            * statistics.fmean(rank.about["reference"]["dp_sums_s"][str(k)] for rank in self.ranks)
-            for k in counts
+        passes_ns, message_ns, last_ns = self._dp_sums_fit
+        count = max(1.0, count / scale)
+        return scale * (passes_ns + message_ns * count + last_ns / count)
+
+    @cached_property
+    def _dp_sums_fit(self) -> tuple[float, float, float] | None:
+        """What was tried, as passes, plus so much a message, plus the last, which nothing hides.
+
+        The best of many noisy times would promise too much. No cost of a message is below 0.
+        """
+        tried = [rank.about.get("reference", {}).get("dp_sums_s", {}) for rank in self.ranks]
+        counts = np.array(sorted(map(int, tried[0])), dtype=float)
+        if not len(counts):
+            return None
+        times_ns = [
+            1e9 * statistics.fmean(times[str(int(count))] for times in tried) for count in counts
         ]
-        return scale * float(np.interp(count / scale, counts, times))
+        columns = np.column_stack([np.ones_like(counts), counts, 1 / counts])
+        fits = []
+        for kept in ([0, 1, 2], [0, 1], [0, 2], [0]):
+            found, *_ = np.linalg.lstsq(columns[:, kept], np.array(times_ns), rcond=None)
+            costs = np.zeros(3)
+            costs[kept] = found
+            if costs[1] >= 0 and costs[2] >= 0:
+                error = float(np.sum((columns @ costs - times_ns) ** 2))
+                fits.append((error, tuple(costs.tolist())))
+        return min(fits)[1]
 
     def reference(self, name: str) -> float:
         """Return a time that the ranks measured, in ns, averaged; 0 where there is none."""
