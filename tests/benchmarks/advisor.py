@@ -1,10 +1,11 @@
 """Each planted bottleneck: what the advisor says first, its promise, and what removing it gives.
 
-`python -m tests.benchmarks.advisor [--rounds N] [--link 1gbit] [NAME ...]`. Every round trains once
-clean and once with the bottleneck, each first in every other round, so that both meet the same
-load; the real gain is the difference of the medians of all their recorded steps. With --link two
-ranks are two nodes of a class cluster of the benchmark's own, joined by links of that rate. Bars:
-named first, and a promise within a factor of 1.5.
+`python -m tests.benchmarks.advisor [--rounds N] [--link 1gbit] [NAME ...]`. The promise is the
+median over rounds that record a run with the bottleneck. The real gain is that of steps which
+nobody records, of one run with and one without it, in turns (turns.py). With --link two ranks are
+two nodes of a class cluster of the benchmark's own, joined by links of that rate; there each round
+records a run without the bottleneck, too, and all their steps are compared. Bars: named first, and
+a promise within a factor of 1.5.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from course_lib.config import BOTTLENECKS, Layout, ModelConfig, ProfileConfig, RunConfig
@@ -31,8 +33,11 @@ from course_lib.slurm.site import load_site
 from course_lib.slurm.watch import end_report, follow
 from course_lib.train.loop import train_on
 from tests.benchmarks.cluster import workshop
+from tests.benchmarks.turns import in_turns
 
-STEPS, RECORDED = 22, range(8, 20)
+STEPS, RECORDED = 16, range(8, 14)
+STEPS_IN_TURNS = 48
+LIMIT_S = 600.0
 MODEL = nano().model
 DEEP = dataclasses.replace(MODEL, num_layers=8)
 SETTINGS: dict[str, tuple[int, Layout, ModelConfig, int]] = {
@@ -78,7 +83,7 @@ def train(name: str, slow: str, linked: bool) -> Path:
     if not linked or ranks == 1:
         run_dir = create_run_dir(run, Path(os.environ["WORKSHOP_BASE"]))
         with contextlib.redirect_stdout(io.StringIO()):
-            run_ranks(train_on, ranks, run_dir, layout=run.layout, timeout_s=300)
+            run_ranks(train_on, ranks, run_dir, layout=run.layout, timeout_s=LIMIT_S)
         return run_dir
     job = submit(plan_submission(run, site=load_site(None), nodes=ranks, time_limit_s=600))
     *_, last = follow(job)
@@ -87,25 +92,44 @@ def train(name: str, slow: str, linked: bool) -> Path:
     return job.run_dir
 
 
+def unrecorded(name: str) -> dict[str, list[float]]:
+    """Return the seconds of steps without and with a bottleneck, of two runs in turns."""
+    runs = {}
+    for slow in ("", name):
+        ranks, run = planned(name, slow)
+        longer = dataclasses.replace(run.train, steps=STEPS_IN_TURNS)
+        run = dataclasses.replace(run, train=longer, profile=ProfileConfig())
+        run_dir = create_run_dir(run, Path(os.environ["WORKSHOP_BASE"]))
+        limits = {"layout": run.layout, "timeout_s": LIMIT_S}
+        runs[slow] = run_dir, partial(run_ranks, train_on, ranks, run_dir, **limits)
+    return in_turns(runs)
+
+
 def compare(name: str, rounds: int, linked: bool) -> str:
     """Return a line of the table."""
-    firsts, promised, real = [], [], []
-    steps_ms: dict[str, list[float]] = {"": [], name: []}
+    firsts, promised = [], []
+    steps_s: dict[str, list[float]] = {"": [], name: []}
     for number in range(rounds):
         planted = ("", name) if number % 2 == 0 else (name, "")
-        profiles = {slow: profile_run(train(name, slow, linked)) for slow in planted}
-        for slow, profile in profiles.items():
-            steps_ms[slow] += [step.ns / 1e6 for step in profile.ranks[0].steps]
-        findings = advise(profiles[name])
-        firsts.append(findings[0].name if findings else "-")
-        promised.append(next((f.gain_ns for f in findings if f.name == name), 0.0) / 1e6)
-        real.append((profiles[name].step_ns - profiles[""].step_ns) / 1e6)
-    gain = statistics.median(promised)
-    got = statistics.median(steps_ms[name]) - statistics.median(steps_ms[""])
+        for slow in planted if linked else (name,):
+            profile = profile_run(train(name, slow, linked))
+            steps_s[slow] += [step.ns / 1e9 for step in profile.ranks[0].steps]
+            if slow:
+                findings = advise(profile)
+                firsts.append(findings[0].name if findings else "-")
+                promised.append(next((f.gain_ns for f in findings if f.name == name), 0.0) / 1e6)
+    if not linked:
+        steps_s = unrecorded(name)
+    clean_ms, slow_ms = (1e3 * statistics.median(steps_s[slow]) for slow in ("", name))
+    gain, got = statistics.median(promised), slow_ms - clean_ms
     ratio = f"{gain / got:5.2f}" if got > 0 else "    -"
-    each = " ".join(f"{p:.1f}/{r:.1f}" for p, r in zip(promised, real, strict=True))
     first = ", ".join(dict.fromkeys(firsts))
-    return f"{name:11} {first:22} {gain:9.1f} {got:9.1f}  {ratio}   {each}"
+    counts = "+".join(str(len(times)) for times in steps_s.values())
+    each = " ".join(f"{ms:.1f}" for ms in promised)
+    return (
+        f"{name:11} {first:22} {gain:9.1f} {got:9.1f}  {ratio}   {clean_ms:6.0f} {slow_ms:6.0f}  "
+        f"{counts:>7}   {each}"
+    )
 
 
 def main() -> None:
@@ -125,7 +149,10 @@ def main() -> None:
                 here = [sys.executable, "-m", "slurm_env", "shell", "-c", shlex.join(command)]
                 subprocess.run(here, check=True)
             return
-        print(f"{'planted':11} {'found first':22} {'promised':>9} {'real':>9}  ratio   rounds, ms")
+        print(
+            f"{'planted':11} {'found first':22}  promised      real  ratio   without  with", end=""
+        )
+        print("    steps   each promise; all in ms")
         for name in args.names:
             print(compare(name, args.rounds, bool(args.link)), flush=True)
         pairs = (1, Layout()), (2, Layout()), (2, Layout(pp=2)), (2, Layout(tp=2))
