@@ -372,6 +372,9 @@ def _clean_up_after_crash() -> None:
         _kill(record)
     logs = f"{os.path.realpath(cluster_dir())}/log/slurmd-*.log"
     kill_marked({"WORKSHOP_CLUSTER": str(short_dir() / "c")}, logs)
+    for path in (cluster_dir() / "spool").glob("*/*"):  # of steps that were killed as they began
+        if path.is_socket():
+            path.unlink(missing_ok=True)
     if short_dir().is_dir() and short_dir().stat().st_uid == os.geteuid():
         shutil.rmtree(short_dir())
 
