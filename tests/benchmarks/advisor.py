@@ -49,8 +49,7 @@ SETTINGS: dict[str, tuple[int, Layout, ModelConfig, int]] = {
     "stages": (2, Layout(pp=2), DEEP, 1),
     "micro": (2, Layout(pp=2), small().model, 2),
 }
-"""Ranks, layout, model, micro-batch; for all others one rank. An update shows after few
-tokens."""
+"""Ranks, layout, model, micro-batch; for all others one rank. Few tokens make an update show."""
 
 
 def planned(name: str, slow: str) -> tuple[int, RunConfig]:
@@ -142,6 +141,7 @@ def main() -> None:
         print("fp32 is no mistake here: this processor has no bf16 instructions")
         args.names = [name for name in args.names if name != "fp32"]
     with tempfile.TemporaryDirectory(prefix="workshop-advisor-") as folder:
+        tempfile.tempdir = folder  # for the ranks, too, which are killed when their turns end
         os.environ.setdefault("WORKSHOP_BASE", folder)
         if args.link and "SLURM_CONF" not in os.environ:  # the same once more, on the login node
             with cluster(args.link):
@@ -149,10 +149,8 @@ def main() -> None:
                 here = [sys.executable, "-m", "slurm_env", "shell", "-c", shlex.join(command)]
                 subprocess.run(here, check=True)
             return
-        print(
-            f"{'planted':11} {'found first':22}  promised      real  ratio   without  with", end=""
-        )
-        print("    steps   each promise; all in ms")
+        columns = f"{'planted':11} {'found first':22}  promised      real  ratio   without  with"
+        print(f"{columns}    steps   each promise; all in ms")
         for name in args.names:
             print(compare(name, args.rounds, bool(args.link)), flush=True)
         pairs = (1, Layout()), (2, Layout()), (2, Layout(pp=2)), (2, Layout(tp=2))

@@ -20,6 +20,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from course_lib.grade.profile_and_optimize.optimized import BUSY
 from labs import build
 from labs.freshness import freshness, note_run
 from slurm_env.hosts import probe_machine
@@ -29,9 +30,8 @@ from tests.slurm.conftest import REPOSITORY, Person, build_cluster
 
 # Against hanging only; labs/freshness.py asks for less, on a machine with nothing else to do.
 LIMIT_S = 600
-BUSY = "Was the machine busy with something else? Send both runs again"
-"""A check that compares two measured times says so; the learner's remedy is the test's, too."""
 ATTEMPTS = 3
+"""Where a check compares two measured times: its remedy for a learner is the test's, too."""
 MADE_UP = build.read_lab("made_up", LAB)
 GRADED = [MADE_UP, *(lab for lab in build.read_labs() if lab.is_graded)]
 NO_CODE = "raise NotImplementedError("

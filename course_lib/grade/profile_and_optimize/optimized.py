@@ -14,11 +14,11 @@ from course_lib.grade.profile_and_optimize.case import num_messages, slow_run
 
 TARGET = 2.0
 """So many times faster the run must be."""
+BUSY = "Was the machine busy with something else? Send both runs again, and nothing beside them"
 MOST_MESSAGES = 12
 RARE_CHECKPOINTS = 10
 LOSS_RTOL = 0.01
-"""Another attention core and other sums round in another way, in bf16 in the third
-digit."""
+"""Another attention core and other sums round in another way, in bf16 in the third digit."""
 
 SAME = {
     "model": "another model is not a faster run",
@@ -83,8 +83,7 @@ def judge_optimized(
     if ratio < TARGET:
         raise CheckFailed(
             f"all six are mended, but the run is only {ratio:.3g} times faster, and {TARGET:g} is "
-            "the target. Was the machine busy with something else? Send both runs again, and "
-            "nothing beside them"
+            f"the target. {BUSY}"
         )
     return (
         f"the same losses, {ratio:.3g} times as fast: {1e3 * first['step_s']:.0f} ms a step "
