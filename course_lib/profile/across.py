@@ -6,6 +6,8 @@
               wait for all stages, what passed before the last had come; the rest is communication
     late      of a wait along dp or tp, what passed before the last had come
     straggler the rank whose own work takes longest, while the others wait for it
+    recording lengthens every operator by some microseconds: how much longer the recorded steps took
+              than the run's others is told beside them
 
 Left out on purpose: clocks that drift within a few steps.
 """
@@ -14,11 +16,18 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from course_lib.config import RunConfig
 from course_lib.profile.breakdown import RankProfile, Region, StepTime, break_down
 from course_lib.profile.events import read_trace
+from course_lib.runlog import read_metrics
+
+FIRST_STEPS = 2
+"""Are slow for other reasons than recording."""
+FEWEST_OTHERS = 3
+"""Fewer steps that nobody recorded tell nothing."""
 
 
 @dataclass(kw_only=True)
@@ -56,6 +65,26 @@ class RunProfile:
     def step_ns(self) -> float:
         """The usual length of a step: the median over steps and ranks."""
         return statistics.median(step.ns for rank in self.ranks for step in rank.steps)
+
+    @cached_property
+    def slowed_by_recording(self) -> float:
+        """How many times as long as the run's others the recorded steps took, by the run's clock.
+
+        At least 1; also 1 where the run folder does not tell.
+        """
+        recorded_s, others_s = [], []
+        for record in read_metrics(self.run_dir) if self.run_dir.is_dir() else ():
+            number, seconds = record["step"], record.get("step_time_s")
+            if seconds is None or number <= FIRST_STEPS:
+                continue
+            if number in self.steps:
+                recorded_s.append(seconds)
+            # Just before, the profiler warms up; just after, it frees what it has noted.
+            elif not {number - 1, number + 1} & set(self.steps):
+                others_s.append(seconds)
+        if not recorded_s or len(others_s) < FEWEST_OTHERS:
+            return 1.0
+        return max(1.0, statistics.median(recorded_s) / statistics.median(others_s))
 
 
 def find_traces(path: Path) -> list[Path]:

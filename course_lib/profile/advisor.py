@@ -57,18 +57,19 @@ def loader(case: Case) -> Finding | None:
 
 def float32(case: Case) -> Finding | None:
     """Products in float32 on a device that is faster in bf16."""
-    rates = [rank.about.get("reference", {}).get("matmul_flops_per_s", {}) for rank in case.ranks]
-    if case.run.train.precision != "float32" or not all("bf16" in rate for rate in rates):
+    mlp, in_bf16 = case.reference("mlp_s"), case.reference("bf16_mlp_s")
+    if case.run.train.precision != "float32" or not in_bf16:
         return None
-    speedup = statistics.fmean(rate["bf16"] / rate["float32"] for rate in rates)
+    # Of a product's speed-up alone much is lost again to its small shapes and what is around it.
+    speedup = mlp / in_bf16
     products = statistics.fmean(
         sum(gemm.ns for gemm in rank.gemms) / len(rank.steps) for rank in case.ranks
     )
     return case.finding(
         "fp32",
         products * (1 - 1 / max(speedup, 1.0)),
-        f"matrix products take {in_ms(products)} in float32; this device does {speedup:.1f} times "
-        "as many FLOP/s in bf16",
+        f"matrix products take {in_ms(products)} in float32; in bf16 this device does this model's "
+        f"MLP {speedup:.1f} times as fast",
         "set --train.precision bf16: the master weights stay in float32",
     )
 
@@ -249,7 +250,7 @@ def uneven_stages(case: Case) -> Finding | None:
     even = case.run.model.num_layers / case.layout.pp
     return case.finding(
         "stages",
-        slowest - max(of + per_layer * (even - has) for of, has in stages),
+        case.unrecorded_ns(slowest - max(of + per_layer * (even - has) for of, has in stages)),
         f"the slowest pipeline stage has {layers} of {case.run.model.num_layers} layers and works "
         f"{in_ms(slowest)}, the fastest {in_ms(min(stages)[0])}",
         f"give no stage more than {fewest} layers (--layout.stage-layers, or leave it out)",
@@ -271,7 +272,7 @@ def few_micro_batches(case: Case) -> Finding | None:
     overhead *= (1 + slower) ** math.log2(more / m) - 1
     return case.finding(
         "micro",
-        bubble * (1 - then / now) - overhead,
+        case.unrecorded_ns(bubble * (1 - then / now) - overhead),
         f"with {m} micro-batches for {p} stages, {now:.0%} of a pipeline is filling and draining; "
         f"{in_ms(bubble)} of a step are bubble",
         f"cut the batch into {more} micro-batches (--train.micro-batch "
@@ -311,7 +312,7 @@ def straggler(case: Case) -> Finding | None:
     rank = case.ranks[slow]
     return case.finding(
         "straggler",
-        excess,
+        case.unrecorded_ns(excess),
         f"rank {rank.rank} on {rank.host} works {in_ms(work[slow])} a step, others would take "
         f"{in_ms(statistics.median(others))}: they wait for it",
         f"look at {rank.host}: other programs, heat, a slower processor; leave the node out with "

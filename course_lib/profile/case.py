@@ -73,6 +73,10 @@ class Case:
             statistics.fmean(needed),
         )
 
+    def unrecorded_ns(self, ns: float) -> float:
+        """Return how long work of a rank takes while nobody records it."""
+        return ns / self.profile.slowed_by_recording
+
     @property
     def blocks(self) -> list[int]:
         """How many blocks each rank computes."""

@@ -26,6 +26,8 @@ from course_lib.profile.summary import Summary, per_step, summarize
 TOP = 12
 """Rows of a table on a terminal."""
 TOP_JSON = 200
+WORTH_SAYING = 1.05
+"""Recording that costs less than so many times the step is not worth a sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +256,11 @@ def headline(summary: Summary) -> str:
 def remarks(summary: Summary) -> list[str]:
     """Say in sentences what the tables do not: bubble, stragglers, clocks, what was left out."""
     found = []
+    if summary.slowed_by_recording >= WORTH_SAYING:
+        found.append(
+            f"Recording: these steps took {summary.slowed_by_recording:.2f} times as long as the "
+            "run's others; without it tokens/s and MFU are as much higher."
+        )
     bubble = summary.bubble
     if bubble is not None:
         p, m, v = bubble.stages, bubble.micro_batches, bubble.parts

@@ -167,6 +167,8 @@ class Summary:
     """The longest first."""
     stragglers: list[Straggler]
     bubble: Bubble | None
+    slowed_by_recording: float
+    """How many times as long as the run's other steps the recorded ones took."""
     clock_offsets_ns: list[int]
     left_out: dict[str, int]
     """Events of all traces that could not be used, by reason."""
@@ -227,6 +229,7 @@ def summarize(run: RunProfile) -> Summary:
         gemms=_gemms(run, statistics.fmean(peaks) if peaks else None),
         stragglers=_stragglers(run, ranks),
         bubble=_bubble(run, ranks),
+        slowed_by_recording=run.slowed_by_recording,
         clock_offsets_ns=run.clock_offsets_ns,
         left_out=dict(left_out),
     )

@@ -77,7 +77,6 @@ def train(run_dir: Path) -> None:
         with receipt_left(run_dir, run, rank):
             check_layout(run, int(os.environ.get("WORLD_SIZE", "1")))
             set_threads()
-            keep_freed_memory()
             config = run.train
             with connected(
                 layout=run.layout,
@@ -97,6 +96,7 @@ def train_on(mesh: Mesh, run_dir: Path, *, stop: StopRequest | None = None, **se
         stop: tells when this process was asked to stop.
         seams: a learner's own pieces (`shard`, `reduce`, `schedule`); see `parallelize`.
     """
+    keep_freed_memory()
     run = slowed(read_config(run_dir), mesh.world_size)
     planted = planted_bottlenecks(run.train.slow)
     layout = check_layout(run, mesh.world_size)

@@ -2,10 +2,10 @@
 
 An advisor that reads a trace knows what the run did, and not what it could have done. So while a
 profile is recorded each rank also times, on its own shapes and at the same time as the others, the
-standard attention core, the standard MLP, the fused optimizer, matrix products in both types and
-with rounded sizes, a copy, and a small and a large sum over dp. It takes a fraction of a second, on
-a slow network one or two. The advisor (profile/advisor.py) compares. Left out on purpose: the other
-collectives and axes, which train/messages.py measures.
+standard attention core, the standard MLP, with rounded sizes and in bf16, too, the fused optimizer,
+a copy, and a small and a large sum over dp. It takes a fraction of a second, on a slow network one
+or two. The advisor (profile/advisor.py) compares. Left out on purpose: the other collectives and
+axes, which train/messages.py measures.
 """
 
 import statistics
@@ -24,7 +24,7 @@ from course_lib.parallel import comm
 from course_lib.parallel.eager import eager
 from course_lib.parallel.parallelize import DTYPES, ParallelModel
 from course_lib.profile.comm_bench import fit_alpha_beta, measure_copy, time_calls
-from course_lib.profile.timing import measure_peak_flops, synchronize
+from course_lib.profile.timing import synchronize
 from course_lib.train.messages import largest
 
 REPEATS = 5
@@ -37,7 +37,7 @@ COUNTS = (1, 2, 4, 8, 16, 32, 64)
 """In how many messages gradients are sent on trial."""
 MOST_SUMMED = 2**20
 """So many of the gradients at most."""
-MOST_NUMBERS = 2**22
+MOST_NUMBERS = 2**23
 """The optimizer is timed on so many numbers at most: it needs three times their memory more."""
 
 
@@ -46,12 +46,13 @@ def measure_references(parallel: ParallelModel) -> dict[str, Any]:
 
     Returns:
         Seconds of a forward and backward pass for a micro-batch (`attention_s`, `mlp_s`, with
-        its hidden size rounded up `rounded_mlp_s`, and for half of the sequences `half_mlp_s`), of
-        an update per number (`adamw_s_per_number`), FLOP/s by type (`matmul_flops_per_s`), bytes
-        read and written per second (`copy_bytes_per_s`). If dp has more than one rank, also of an
-        all-reduce along it the fixed time (`dp_alpha_s`) and what each byte that leaves a rank adds
-        (`dp_s_per_byte`), and by number of messages how long a backward pass takes that sends its
-        gradients in so many (`dp_sums_s`, with a share of its `gradients`: `dp_sums_share`).
+        its hidden size rounded up `rounded_mlp_s`, for half of the sequences `half_mlp_s`, and if
+        the run is in float32 and the device has instructions for bf16 `bf16_mlp_s`), of an update
+        per number, with clipping (`adamw_s_per_number`), and bytes read and written per second
+        (`copy_bytes_per_s`). If dp has more than one rank, also of an all-reduce along it the
+        fixed time (`dp_alpha_s`) and what each byte that leaves a rank adds (`dp_s_per_byte`), and
+        by number of messages how long a backward pass takes that sends its gradients in so many
+        (`dp_sums_s`, with a share of its `gradients`: `dp_sums_share`).
     """
     run, mesh = parallel.run, parallel.mesh
     dtype, device = DTYPES[run.train.precision], mesh.device
@@ -67,22 +68,21 @@ def measure_references(parallel: ParallelModel) -> dict[str, Any]:
     hidden = model.mlp_size // mesh.tp.size
     ways: dict[str, Callable[[], Tensor]] = {"attention_s": lambda: core(*qkv)}
     half = x.detach()[: max(1, len(x) // 2)].requires_grad_()
-    for name, size, given in (
-        ("mlp_s", hidden, x),
-        ("rounded_mlp_s", -(-hidden // GRAIN) * GRAIN, x),
-        ("half_mlp_s", hidden, half),
-    ):
-        up = torch.randn(size, model.d_model, device=device).to(dtype).requires_grad_()
-        down = torch.randn(model.d_model, size, device=device).to(dtype).requires_grad_()
+    mlps = {
+        "mlp_s": (hidden, x),
+        "rounded_mlp_s": (-(-hidden // GRAIN) * GRAIN, x),
+        "half_mlp_s": (hidden, half),
+    }
+    if dtype is torch.float32 and (device.type != "cpu" or cpu_multiplies_bf16()):
+        mlps["bf16_mlp_s"] = hidden, x.detach().bfloat16().requires_grad_()
+    for name, (size, given) in mlps.items():
+        up = torch.randn(size, model.d_model, device=device).to(given.dtype).requires_grad_()
+        down = torch.randn(model.d_model, size, device=device).to(given.dtype).requires_grad_()
         ways[name] = lambda x=given, up=up, down=down: linear(F.gelu(linear(x, up)), down)
     passes = {name: _forth_and_back(way) for name, way in ways.items()}
     found = {
         **_seconds(passes, device),
         "adamw_s_per_number": _adamw(parallel),
-        "matmul_flops_per_s": {
-            name: measure_peak_flops(device, DTYPES[name], duration_s=0.05)
-            for name in _worth_timing(device)
-        },
         "copy_bytes_per_s": measure_copy(device, round_s=0.0),
         **(_sums_over_dp(parallel, passes) if mesh.dp.size > 1 else {}),
     }
@@ -129,6 +129,8 @@ def _adamw(parallel: ParallelModel) -> float:
     for _ in range(REPEATS + 1):
         synchronize(device)
         start_s = time.perf_counter()
+        for weight in weights:  # clipping stays, however the update is done
+            weight.grad.mul_(0.5)
         optimizer.step()
         synchronize(device)
         times_s.append(time.perf_counter() - start_s)
@@ -181,8 +183,3 @@ def _sums_over_dp(parallel: ParallelModel, passes: dict[str, Callable[[], None]]
         "dp_sums_share": len(gradients) / max(1, numbers),
         "gradients": numbers,
     }
-
-
-def _worth_timing(device: torch.device) -> list[str]:
-    """Return the types whose products this device has instructions for."""
-    return ["float32", "bf16"] if device.type != "cpu" or cpu_multiplies_bf16() else ["float32"]

@@ -36,7 +36,7 @@ from tests.benchmarks.cluster import workshop
 from tests.benchmarks.turns import in_turns
 
 STEPS, RECORDED = 16, range(8, 14)
-STEPS_IN_TURNS = 48
+STEPS_IN_TURNS = 96
 LIMIT_S = 600.0
 MODEL = nano().model
 DEEP = dataclasses.replace(MODEL, num_layers=8)

@@ -12,6 +12,8 @@ from course_lib.presets import tiny
 from course_lib.profile.across import RunProfile
 from course_lib.profile.advisor import RULES, advise
 from course_lib.profile.breakdown import Gemm, Message, Operator, RankProfile, Region, StepTime
+from course_lib.profile.report import remarks
+from course_lib.profile.summary import summarize
 from tests.unit.traces import event, op, rank_about, write_trace
 
 MS = 1_000_000
@@ -24,7 +26,6 @@ REFERENCE = {
     "rounded_mlp_s": 0.001,
     "half_mlp_s": 0.0005,
     "adamw_s_per_number": 1e-9,
-    "matmul_flops_per_s": {"float32": 1e11},
     "copy_bytes_per_s": 1e10,
     "dp_alpha_s": 0.0005,
     "dp_s_per_byte": 1e-3 / NEEDED,
@@ -154,7 +155,7 @@ def stage_work(rank):
             made(
                 tiny(),
                 gemms=[Gemm("mm", "", "forward", 1, 8, 8, 8, "float", 1, 60 * MS)],
-                reference={"matmul_flops_per_s": {"float32": 1e11, "bf16": 2e11}},
+                reference={"bf16_mlp_s": 0.0005},
             ),
         ),
         (
@@ -286,6 +287,25 @@ def test_one_lucky_trial_promises_little():
         reference={"dp_sums_s": times_s},
     )
     assert advise(profile) == []
+
+
+@pytest.mark.parametrize("others, slowed_by", [(5, 1.25), (2, 1.0)])
+def test_what_recording_adds_to_work_is_not_promised(tmp_path, others, slowed_by):
+    recorded = 10
+    numbers = [*range(1, others + 3), *range(recorded - 1, recorded + 2)]
+    seconds = dict.fromkeys(numbers, 0.08) | {1: 0.5, 2: 0.3, 9: 1.5, 10: 0.1, 11: 0.7}
+    lines = [{"step": n, "loss": 1.0, "step_time_s": s} for n, s in seconds.items()]
+    lines.append({"step": 10, "val_loss": 1.0})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    profile = made(tiny(), ranks=2, by_rank=lambda rank: {"compute": (50, 90)[rank] * MS})
+    profile.run_dir = tmp_path
+    for rank in profile.ranks:
+        rank.steps[0].number = recorded
+    assert profile.slowed_by_recording == pytest.approx(slowed_by)
+    (finding,) = advise(profile)
+    assert finding.gain_ns == pytest.approx(40 * MS / slowed_by)
+    said = [remark for remark in remarks(summarize(profile)) if remark.startswith("Recording")]
+    assert len(said) == (slowed_by > 1) and all("1.25 times" in remark for remark in said)
 
 
 def test_there_is_a_test_for_every_rule():
