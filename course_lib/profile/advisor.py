@@ -24,6 +24,8 @@ LARGE_MESSAGE_BYTES = 2**20
 """Smaller ones could go together."""
 TOO_OFTEN = 1.5
 """More than so many times the bytes that are needed: gradients are sent too often."""
+FEW_MESSAGES = 8
+"""So many a step cost little in whatever way they are sent."""
 CLEARLY = 1.5
 """A part that takes less than so many times what it takes well done may have met a busy moment."""
 READINGS = 8
@@ -178,13 +180,16 @@ def bucket_size(case: Case) -> Finding | None:
     if not sent or sent > TOO_OFTEN * needed or case.layout.zero >= 2 or _sent_late(case):
         return None
     best, best_mib = _best_count(case)
-    now, then = case.dp_sums_ns(count), case.dp_sums_ns(best)
-    # The trial lacks what the trainer does for each message, the other guess what hides them.
-    latency = 1 - case.dp_network_ns(best, needed) / (case.dp_network_ns(count, needed) or 1)
-    exposed = case.exposed_ns("dp")
+    exposed, now, then = case.exposed_ns("dp"), case.dp_sums_ns(count), case.dp_sums_ns(best)
+    gain = max(0.0, now - then)
+    if count > FEW_MESSAGES:
+        # The trial lacks what the trainer does for each of many messages. They queue: backward
+        # hides as much of the queue as before, but never the last of them.
+        queued = case.dp_network_ns(count, needed) - case.dp_network_ns(best, needed)
+        gain = max(gain, min(queued, exposed - case.dp_network_ns(1, needed / best)))
     return case.finding(
         "bucket",
-        min(exposed, max(now - then, exposed * latency)),
+        min(exposed, gain),
         f"dp sends {count:.0f} messages a step of {sent / count / 1e3:.1f} kB on average; a "
         f"backward pass with so many took {in_ms(now)} when that was tried, one with {best} "
         f"{in_ms(then)}",

@@ -179,7 +179,7 @@ def stage_work(rank):
         ),
         (
             "bucket",
-            16,
+            12.8,
             made(tiny(), ranks=2, comm={"dp": 22 * MS}, messages=all_reduces(20, NEEDED // 20)),
         ),
         (
@@ -275,6 +275,20 @@ def test_buckets_may_be_too_large():
     (finding,) = advise(profile)
     assert finding.name == "bucket" and "--train.bucket-mib 1" in finding.change
     assert finding.gain_ns == pytest.approx(9 * MS)
+
+
+@pytest.mark.parametrize("exposed_ms, promised_ms", [(22, 12), (8, 8 - 0.5 - 1 / 16)])
+def test_many_messages_queue_though_the_trial_shows_little(exposed_ms, promised_ms):
+    profile = made(
+        tiny(),
+        ranks=2,
+        comm={"dp": exposed_ms * MS},
+        messages=all_reduces(40, NEEDED // 40),
+        reference={"dp_sums_s": dict.fromkeys(("1", "2", "4", "8", "16", "32"), 0.03)},
+    )
+    (finding,) = advise(profile)
+    assert finding.name == "bucket"
+    assert finding.gain_ns == pytest.approx(promised_ms * MS)
 
 
 def test_one_lucky_trial_promises_little():
