@@ -138,17 +138,20 @@ class LiveBytes(StorageWatch):
         self._peak = max(self._peak, self._current)
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(*, below_bytes: int = 2**30) -> None:
     """Let this process keep memory that tensors have given back, for the next ones.
 
     The C library hands blocks above 32 MiB, and the end of the heap, back to the system at once,
     and then every step pays again for each page of them: 4 to 7 % of a CPU step. A no-op where the
     C library is another one than glibc.
+
+    Args:
+        below_bytes: new blocks of this size and more come from the system, and go back to it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: below a GiB, blocks come from the heap
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: and its end is kept
+        mallopt(-3, below_bytes)  # M_MMAP_THRESHOLD
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap's end is kept
 
 
 def give_back_memory() -> None:
