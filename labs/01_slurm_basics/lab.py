@@ -121,11 +121,11 @@ slurm(f"scontrol show job {long_job}")
 #
 # **Exercise 2.** Make a job wait. The next cell sends one that holds a part of a node for five
 # minutes; so one that wants all nodes for itself (`--exclusive`, `--nodes=`) has to wait for it.
-# Keep its number, `waiting = submit(sleeper, ...)`, and hand it in with SLURM's word:
-# `hand_in("waiting_job", job=waiting, reason="...")`.
+# Keep its number, `waiting = submit(sleeper, ...)`, and while it waits, hand it in with SLURM's
+# word: `hand_in("waiting_job", job=waiting, reason="...")`.
 #
 # SLURM looks at the queue every second or two: before that the reason is `None`. And clear up
-# afterwards: `slurm(f"scancel {busy} {waiting}")` ends a job, or takes it out of the queue. For
+# after that: `slurm(f"scancel {busy} {waiting}")` ends a job, or takes it out of the queue. For
 # another try, run the cell that sends `busy` again.
 
 # %%
@@ -263,9 +263,10 @@ print(Path("sum.txt").read_text())
 Image(png_bytes(jobs_figure([*ask_records(array), *ask_records(after)])))
 
 # %% [markdown]
-# A task that had to wait is marked with the reason: the QOS of the class lets four of your jobs
-# run at once, and perhaps the one from section 3 still did. `--array=0-99%8` sets such a limit
-# yourself: at most eight at a time.
+# What had to wait for more than a moment is marked with the reason: `collect` waited for the array.
+# A task may have waited for the QOS of the class, which lets four of your jobs run at once, if
+# another job of yours still ran. `--array=0-99%8` sets such a limit yourself: at most eight at a
+# time.
 
 # %% [markdown]
 # ## 7. A word before the end

@@ -578,7 +578,8 @@ Image(png_bytes(memory_bars_figure(profiles)))
 # **On a GPU site** nothing in this notebook changes: the job runs on the site's GPUs, and the peak
 # that MFU is measured against is theirs.
 #
-# **Hand in** by JupyterLab's menu Nbgrader > Assignment List, or with `workshop submit-lab 02`.
+# **Hand in**, in a class, by JupyterLab's menu Nbgrader > Assignment List, or with
+# `workshop submit-lab 02`.
 #
 # ## Going further
 #

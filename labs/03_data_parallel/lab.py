@@ -400,7 +400,8 @@ check_two_nodes()
 #
 # **On a GPU site** nothing in this notebook changes: the site file names NCCL as the backend.
 #
-# **Hand in** by JupyterLab's menu Nbgrader > Assignment List, or with `workshop submit-lab 03`.
+# **Hand in**, in a class, by JupyterLab's menu Nbgrader > Assignment List, or with
+# `workshop submit-lab 03`.
 #
 # ## Going further
 #

@@ -624,7 +624,8 @@ Image(png_bytes(figure), alt="TFLOP/s of a GPU, measured and predicted, and the 
 # rate in place of two; `lose_a_node` sends the job back to the queue, as no user can pull a plug
 # there; and four ranks compute on four GPUs.
 #
-# **Hand in** by JupyterLab's menu Nbgrader > Assignment List, or with `workshop submit-lab 04`.
+# **Hand in**, in a class, by JupyterLab's menu Nbgrader > Assignment List, or with
+# `workshop submit-lab 04`.
 #
 # ## Going further
 #

@@ -530,7 +530,8 @@ check_optimized()
 # **On a GPU site** nothing in this notebook changes. The order of the six does: `sync` and `heads`
 # hurt more there, as the host cannot keep ahead of the device.
 #
-# **Hand in** by JupyterLab's menu Nbgrader > Assignment List, or with `workshop submit-lab 05`.
+# **Hand in**, in a class, by JupyterLab's menu Nbgrader > Assignment List, or with
+# `workshop submit-lab 05`.
 #
 # ## Going further
 #

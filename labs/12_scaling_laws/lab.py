@@ -432,7 +432,8 @@ for share in (0.7, 0.5, 0.3, 0.2):
 #
 # **On a GPU site** nothing in this notebook changes.
 #
-# **Hand in** by JupyterLab's menu Nbgrader > Assignment List, or with `workshop submit-lab 12`.
+# **Hand in**, in a class, by JupyterLab's menu Nbgrader > Assignment List, or with
+# `workshop submit-lab 12`.
 #
 # ## Going further
 #

@@ -153,3 +153,5 @@ jobs_table(list_jobs())
 # ```
 # workshop submit nano --nodes 2 --watch
 # ```
+#
+# **Next:** the folder `01_slurm_basics` in the file browser at the left.

@@ -107,6 +107,17 @@ def test_what_cannot_be_handed_in_is_named(exercise: str, values, message: str) 
     assert not FILE.exists()
 
 
+@pytest.mark.parametrize("says", ["Resources", "ReqNodeNotAvail,_May_be_reserved"])
+def test_a_reason_that_squeue_contradicts_is_not_taken(says: str, monkeypatch) -> None:
+    monkeypatch.setattr(slurm_basics, "reason_of", {17: says, 18: ""}.get)
+    with pytest.raises(CheckFailed, match=f"squeue says that job 17 waits for {says}"):
+        slurm_basics.hand_in("waiting_job", job=17, reason="Priority")
+    assert not FILE.exists()
+    for job_id, reason in ((17, f"({says.split(',')[0]})"), (18, "Priority"), (17, "PD")):
+        slurm_basics.hand_in("waiting_job", job=job_id, reason=reason)
+        assert slurm_basics.ANSWERS.read("waiting_job")["reason"] == reason
+
+
 SAVING = """#!/bin/bash
 #SBATCH --time=1
 #SBATCH --signal=B:USR1@10

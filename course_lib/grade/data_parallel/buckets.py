@@ -4,6 +4,7 @@ That messages overlap is read from their order (profile/regions.py), so a slow m
 nothing.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from course_lib.grade.signatures import (
     say_what_is_wrong,
     total,
 )
+from course_lib.parallel.comm import Pending
 from course_lib.parallel.mesh import Mesh
 from course_lib.profile.regions import heard, region
 
@@ -87,6 +89,11 @@ def wrong_buckets(
     numbers = {name: p.numel() for name, p in parameters.items()}
     if buckets == fill_buckets(arrival, numbers, size):
         return "numbers were counted, not bytes: each takes p.element_size() of them"
+    if buckets == fill_buckets(arrival, {name: 4 * n for name, n in numbers.items()}, size):
+        return (
+            "4 bytes were counted for each number, and these here are float64, of 8: "
+            "p.element_size() tells"
+        )
     for index, (bucket, num_bytes) in enumerate(zip(buckets, filled, strict=True)):
         if num_bytes > size and len(bucket) > 1:
             return (
@@ -125,6 +132,8 @@ class Step:
     """Messages that had left when the last gradient of bucket 0, 1, ... had arrived."""
     in_backward: list[str]
     afterwards: list[str]
+    kept: int
+    """Messages, finished or not, that something still refers to when the step is over."""
 
 
 def overlap_steps(mesh: Mesh, run: RunConfig, size: float, function: Callable) -> list[Step]:
@@ -169,12 +178,14 @@ def _overlap_step(
         finish()
     changed = around(model, lambda: None)
     over = names.index("check/backward is over")
+    gc.collect()
     return Step(
         changed=changed,
         buckets=buckets,
         sent_by=[max(sent[name] for name in bucket) - already for bucket in buckets],
         in_backward=names[:over],
         afterwards=names[over + 1 :],
+        kept=sum(isinstance(each, Pending) for each in gc.get_objects()),
     )
 
 
@@ -216,8 +227,8 @@ def wrong_overlap(ranks: list[Step], run: RunConfig, step: int) -> str | None:
         return f"{wrong} ({messages} messages left for {number} buckets)"
     if messages != number:
         return (
-            f"{messages} messages left for {number} buckets: each bucket is one message, sent with "
-            "comm.start_all_reduce"
+            f"{messages} messages were sent for {number} buckets: each bucket is one message, sent "
+            "with comm.start_all_reduce"
         )
     if any(name.startswith("wait/") for name in first.in_backward):
         return (

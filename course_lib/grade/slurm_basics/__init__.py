@@ -13,7 +13,8 @@
 
 A job's number is only a claim: accounting says whose it was, when it was sent and how it ended. A
 job of somebody else, or from before the lab was given out, is refused. What accounting does not
-keep, the reasons Resources and Priority, is believed if the job did wait. Left out on purpose:
+keep, the reasons Resources and Priority, squeue is asked for as it is handed in; when the job has
+left the queue it is believed if the job did wait. Left out on purpose:
 proof that somebody understood; a job that was made to look right by hand is right.
 """
 
@@ -40,7 +41,8 @@ from course_lib.grade.slurm_basics.scripts import judge_script
 from course_lib.grade.whose import whose
 from course_lib.slurm.accounting import JobRecord, ask_records
 from course_lib.slurm.client import SlurmError
-from course_lib.slurm.commands import Answered, dry_run
+from course_lib.slurm.commands import Answered, dry_run, reason_of
+from course_lib.slurm.reasons import is_reason
 
 ANSWERS = Answers(
     file="answers_01.json",
@@ -60,9 +62,32 @@ PATIENCE_S = 10.0
 """So long a record may take to arrive, and to be whole."""
 
 hint = LAB.hint
-hand_in = ANSWERS.write
 look_at = look_at_signal_script
 """Under exercise 5, before the script is sent: to see a minute later what is missing is dull."""
+
+
+def hand_in(exercise: str, **values: object) -> None:
+    """Write an answer down, as `Answers.write` does.
+
+    Raises:
+        CheckFailed: it is none; or while the job waits, squeue gives another reason.
+    """
+    if exercise == "waiting_job":
+        _ask_queue(values.get("job"), values.get("reason"))
+    ANSWERS.write(exercise, **values)
+
+
+def _ask_queue(job: object, reason: object) -> None:
+    try:
+        says = reason_of(int(str(job)))
+    except (ValueError, Answered):
+        return  # no job's number, which is told elsewhere; or no SLURM, as while grading
+    given = reason.strip().strip("()").split(",")[0] if isinstance(reason, str) else ""
+    if is_reason(given) and says and given != says.split(",")[0]:
+        raise CheckFailed(
+            f"you wrote {given}, but squeue says that job {job} waits for {says}: "
+            f'slurm("squeue -h -j {job} -o %r"). It is not handed in'
+        )
 
 
 def _check(exercise: str, judge: Callable[..., str], hidden: bool) -> None:

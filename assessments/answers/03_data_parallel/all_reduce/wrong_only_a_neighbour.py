@@ -1,4 +1,4 @@
-# promised: with 8 numbers on 4 ranks, rank 0 has rank 0's numbers once, rank 1's numbers not at
+# promised: with 10 numbers on 4 ranks, rank 0 has rank 0's numbers once, rank 1's numbers not at
 # all
 import torch
 

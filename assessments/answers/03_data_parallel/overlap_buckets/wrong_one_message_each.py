@@ -1,4 +1,4 @@
-# promised: 28 messages left for 6 buckets: each bucket is one message
+# promised: 28 messages were sent for 6 buckets: each bucket is one message
 from course_lib.parallel import comm
 
 
