@@ -133,7 +133,7 @@ class Step:
     in_backward: list[str]
     afterwards: list[str]
     kept: int
-    """Messages, finished or not, that something still refers to when the step is over."""
+    """Messages, finished or not, that rank 0 still refers to when the step is over."""
 
 
 def overlap_steps(mesh: Mesh, run: RunConfig, size: float, function: Callable) -> list[Step]:
@@ -178,15 +178,27 @@ def _overlap_step(
         finish()
     changed = around(model, lambda: None)
     over = names.index("check/backward is over")
-    gc.collect()
     return Step(
         changed=changed,
         buckets=buckets,
         sent_by=[max(sent[name] for name in bucket) - already for bucket in buckets],
         in_backward=names[:over],
         afterwards=names[over + 1 :],
-        kept=sum(isinstance(each, Pending) for each in gc.get_objects()),
+        kept=_kept(len(buckets)) if mesh.rank == 0 else 0,
     )
+
+
+def _kept(in_a_step: int) -> int:
+    """Count the messages that something refers to."""
+
+    def count() -> int:
+        return sum(isinstance(each, Pending) for each in gc.get_objects())
+
+    kept = count()
+    if kept > in_a_step:
+        gc.collect()  # slow, so only then
+        kept = count()
+    return kept
 
 
 def _shares(step: int, n: int) -> tuple[int, ...]:
