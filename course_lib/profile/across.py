@@ -72,15 +72,15 @@ class RunProfile:
 
         At least 1; also 1 where the run folder does not tell.
         """
-        recorded_s, others_s = [], []
+        steps, recorded_s, others_s = set(self.steps), [], []
         for record in read_metrics(self.run_dir) if self.run_dir.is_dir() else ():
             number, seconds = record["step"], record.get("step_time_s")
             if seconds is None or number <= FIRST_STEPS:
                 continue
-            if number in self.steps:
+            if number in steps:
                 recorded_s.append(seconds)
             # Just before, the profiler warms up; just after, it frees what it has noted.
-            elif not {number - 1, number + 1} & set(self.steps):
+            elif not {number - 1, number + 1} & steps:
                 others_s.append(seconds)
         if not recorded_s or len(others_s) < FEWEST_OTHERS:
             return 1.0

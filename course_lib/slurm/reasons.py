@@ -92,9 +92,14 @@ def explain_reason(reason: str) -> str:
     return word
 
 
+def reason_word(text: str) -> str:
+    """Return the word of a reason, without brackets and the tail behind a comma."""
+    return text.strip().strip("()").split(",")[0].strip()
+
+
 def is_reason(word: str) -> bool:
     """Tell whether this is one of the words above, perhaps with a tail behind a comma."""
-    return word.strip("()").split(",")[0] in _PASSING | _LASTING
+    return reason_word(word) in _PASSING | _LASTING
 
 
 def never_starts(reason: str) -> bool:

@@ -14,8 +14,8 @@
 A job's number is only a claim: accounting says whose it was, when it was sent and how it ended. A
 job of somebody else, or from before the lab was given out, is refused. What accounting does not
 keep, the reasons Resources and Priority, squeue is asked for as it is handed in; when the job has
-left the queue it is believed if the job did wait. Left out on purpose:
-proof that somebody understood; a job that was made to look right by hand is right.
+left the queue it is believed if the job did wait. Left out on purpose: proof that somebody
+understood; a job that was made to look right by hand is right.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ from course_lib.grade.whose import whose
 from course_lib.slurm.accounting import JobRecord, ask_records
 from course_lib.slurm.client import SlurmError
 from course_lib.slurm.commands import Answered, dry_run, reason_of
-from course_lib.slurm.reasons import is_reason
+from course_lib.slurm.reasons import is_reason, reason_word
 
 ANSWERS = Answers(
     file="answers_01.json",
@@ -82,8 +82,8 @@ def _ask_queue(job: object, reason: object) -> None:
         says = reason_of(int(str(job)))
     except (ValueError, Answered):
         return  # no job's number, which is told elsewhere; or no SLURM, as while grading
-    given = reason.strip().strip("()").split(",")[0] if isinstance(reason, str) else ""
-    if is_reason(given) and says and given != says.split(",")[0]:
+    given = reason_word(reason) if isinstance(reason, str) else ""
+    if is_reason(given) and says and given != reason_word(says):
         raise CheckFailed(
             f"you wrote {given}, but squeue says that job {job} waits for {says}: "
             f'slurm("squeue -h -j {job} -o %r"). It is not handed in'

@@ -21,7 +21,7 @@ from course_lib.slurm.directives import (
     parse_time_s,
 )
 from course_lib.slurm.notation import format_duration, format_size
-from course_lib.slurm.reasons import is_reason
+from course_lib.slurm.reasons import is_reason, reason_word
 
 Ask = Callable[[int], Sequence[JobRecord]]
 
@@ -100,7 +100,7 @@ class Witness:
 
 def judge_wait(witness: Witness, job: int, reason: str) -> str:
     """Did the job wait, and for the reason given?"""
-    word = reason.strip().strip("()").split(",")[0].strip()
+    word = reason_word(reason)
     if word.upper() in ("PENDING", "PD", "WAITING"):
         raise CheckFailed(
             f"{word} is the job's state: that it waits. Why it waits stands in squeue's column "
